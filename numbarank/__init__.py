@@ -1,0 +1,21 @@
+"""Margin ranking losses and their gradients for NumPy and CUDA arrays."""
+
+from numbarank._tensor import Tensor, ones, randn, tensor, zeros
+from numbarank.losses.margin_ranking import (
+    MarginRankingLoss,
+    margin_ranking_loss,
+    margin_ranking_loss_and_grad,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MarginRankingLoss",
+    "Tensor",
+    "margin_ranking_loss",
+    "margin_ranking_loss_and_grad",
+    "ones",
+    "randn",
+    "tensor",
+    "zeros",
+]

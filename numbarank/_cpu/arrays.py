@@ -1,0 +1,104 @@
+"""What the package needs of arrays, on NumPy: the twin of the CUDA room's file of this name."""
+
+import numpy as np
+
+
+def is_array(value):
+    """Tell whether a value is an array of this backend."""
+    return type(value) is np.ndarray
+
+
+def device_of(array):
+    """Return the device that an array is on."""
+    return "cpu"
+
+
+def empty(shape, dtype, device):
+    """Return an uninitialised array."""
+    return np.empty(shape, dtype)
+
+
+def from_host(array, device):
+    """Return a copy of a NumPy array on this backend's device."""
+    return copy(array)
+
+
+def copy(array):
+    """Return a C-contiguous copy of an array."""
+    return np.array(array, order="C", subok=False)
+
+
+def to_host(array):
+    """Return an array as NumPy's."""
+    return array
+
+
+def contiguous(array, shape, dtype):
+    """Return an array broadcast to a shape in a dtype, C-contiguous and aligned; itself where it is that already."""
+    if array.shape != shape:
+        array = np.broadcast_to(array, shape)
+    with np.errstate(all="ignore"):
+        return np.require(array, dtype, "CA")
+
+
+def cast(array, dtype):
+    """Return an array or a NumPy scalar in a dtype, rounded once; itself where it has it already."""
+    if array.dtype == dtype:
+        return array
+    with np.errstate(all="ignore"):
+        return array.astype(dtype)
+
+
+def sum_to(array, shape, dtype):
+    """Sum an array over the axes along which ``shape`` was broadcast to it: in float64, rounded once."""
+    if array.shape == shape:
+        return cast(array, dtype)
+    lead = array.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(lead + i for i, length in enumerate(shape) if length != array.shape[lead + i])
+    with np.errstate(all="ignore"):
+        return cast(np.asarray(np.sum(array, axis=axes, dtype=np.float64)).reshape(shape), dtype)
+
+
+def copy_to(destination, array):
+    """Write an array into another of the same shape and dtype."""
+    destination[...] = array
+
+
+def overlap(array, other):
+    """Tell whether two arrays share memory."""
+    return np.may_share_memory(array, other) and np.shares_memory(array, other)
+
+
+def is_writable_and_contiguous(array):
+    """Tell whether a kernel can write into an array."""
+    return array.flags.writeable and array.flags.c_contiguous and array.flags.aligned
+
+
+def item(array):
+    """Return the only element of an array as a Python number."""
+    return array.item()
+
+
+def add(a, b):
+    """Return a + b, broadcast."""
+    return _quietly(np.add, a, b)
+
+
+def subtract(a, b):
+    """Return a - b, broadcast."""
+    return _quietly(np.subtract, a, b)
+
+
+def multiply(a, b):
+    """Return a * b, broadcast."""
+    return _quietly(np.multiply, a, b)
+
+
+def sign(a):
+    """Return -1, 0 or 1 for each element, NaN for NaN."""
+    return _quietly(np.sign, a)
+
+
+def _quietly(function, *arguments):
+    with np.errstate(all="ignore"):
+        return np.asarray(function(*arguments))

@@ -1,0 +1,208 @@
+"""One walk over pairs: their losses, gradients and total, serial or parallel, with the same bits either way.
+
+A total is exact to the last place: every block of pairs keeps 64 running sums (lanes), each with its rounding errors
+beside it, in the compute type; the lanes are folded in float64, and the blocks added in their order.
+"""
+
+import functools
+import math
+from types import SimpleNamespace
+
+import numpy as np
+from numba import njit, prange
+
+from numbarank._cpu import threads
+from numbarank._cpu.memory import LANES, lane, lanes, offset, pointer, read, write
+
+BLOCK = 8192
+MAX_CHUNKS = 4096
+PARALLEL_FROM = 50_000
+_DOWN = 2.0**-64
+
+_inline = njit(inline="always", error_model="numpy")
+_compile = njit(nogil=True, error_model="numpy")
+_compile_parallel = njit(nogil=True, error_model="numpy", parallel=True)
+
+
+def run(formula, x1, x2, y, margin, *, divisor=1, upstream=1.0, losses=None, grads=(None, None, None), total=False):
+    """Walk once over the pairs, fill the buffers given and return the total if it is asked for.
+
+    Parameters
+    ----------
+    formula : PairFormula
+    x1, x2 : C-contiguous arrays of one shape, both float32 or both float64
+    y : a like array, or one of a signed integer dtype, or a float for every pair
+    margin, divisor : float
+        Total and upstream gradient are divided by the divisor.
+    upstream : float or a like array
+    losses, grads : like arrays to fill, or None: the losses, the gradients by x1, x2 and y
+    total : bool
+
+    Returns
+    -------
+    scalar of the dtype of x1, or None
+    """
+    kernels = compiled(formula)
+    arrays = [_flat(a) for a in (x1, x2, y, upstream, losses, *grads)]
+    x1, x2, y, upstream, *results = arrays
+    if not isinstance(upstream, np.ndarray):
+        upstream /= divisor or 1
+    parallel = x1.size >= PARALLEL_FROM and threads.may_run_parallel()
+    if total:
+        if parallel:
+            partials = np.empty((chunk_count(x1.size), 2))
+            return x1.dtype.type(kernels.total_parallel(x1, x2, y, margin, upstream, *results, divisor, partials))
+        return x1.dtype.type(kernels.total(x1, x2, y, margin, upstream, *results, divisor))
+    walk = kernels.each_parallel if parallel else kernels.each
+    walk(x1, x2, y, margin, upstream, *results)
+
+
+def _flat(array):
+    return array.reshape(-1) if isinstance(array, np.ndarray) else array
+
+
+def chunk_count(size):
+    """Return how many chunks a total is added up from: it depends on the size alone, never on the threads."""
+    blocks = -(-size // BLOCK)
+    return -(-blocks // _blocks_a_chunk(size)) if blocks else 0
+
+
+def _blocks_a_chunk(size):
+    return max(1, -(-size // (BLOCK * MAX_CHUNKS)))
+
+
+_chunk_count = _inline(chunk_count)
+_blocks_a_chunk = _inline(_blocks_a_chunk)
+
+
+@_inline
+def _two_sum(a, b):
+    """Return a + b and its rounding error (Knuth, The Art of Computer Programming, vol. 2, section 4.2.2)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+@_inline
+def _rounded(high, low, divisor, margin):
+    """Return the two parts of a total as one number of the compute type; an infinite total has no low part."""
+    total = high + low if math.isfinite(high) else high
+    return np.float64(type(margin)(total / divisor))
+
+
+@functools.cache
+def compiled(formula):
+    """Return the compiled walks of a formula."""
+    value, slope = _inline(formula.value), _inline(formula.slope)
+
+    @_inline
+    def pair(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k):
+        a, b = read(x1, k), read(x2, k)
+        c, u = type(margin)(read(y, k)), type(margin)(read(upstream, k))
+        loss = value(a, b, c, margin)
+        by_x1, by_y = slope(a, b, c, margin, u)
+        write(losses, k, loss)
+        write(grad1, k, by_x1)
+        write(grad2, k, -by_x1)
+        write(grad_y, k, by_y)
+        return loss
+
+    @_inline
+    def careful_total(x1, x2, y, margin, start, stop, scale):
+        """Add the losses in float64, where no float32 overflows, each times a scale."""
+        high = low = 0.0
+        for k in range(start, stop):
+            loss = value(read(x1, k), read(x2, k), type(margin)(read(y, k)), margin)
+            high, error = _two_sum(high, np.float64(loss) * scale)
+            low += error
+        return high, low
+
+    @_inline
+    def block_total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, start, stop):
+        sums, errors = lanes(margin), lanes(margin)
+        rows_end = start + (stop - start) // LANES * LANES
+        for row in range(start, rows_end, LANES):
+            x1_, x2_, y_, upstream_ = offset(x1, row), offset(x2, row), offset(y, row), offset(upstream, row)
+            losses_, grad1_, grad2_ = offset(losses, row), offset(grad1, row), offset(grad2, row)
+            grad_y_ = offset(grad_y, row)
+            for k in range(LANES):
+                loss = pair(x1_, x2_, y_, margin, upstream_, losses_, grad1_, grad2_, grad_y_, k)
+                total, error = _two_sum(lane(sums, k), loss)
+                write(sums, k, total)
+                write(errors, k, lane(errors, k) + error)
+        high = low = 0.0
+        for k in range(LANES):
+            high, error = _two_sum(high, np.float64(lane(sums, k)))
+            low += error + np.float64(lane(errors, k))
+        for k in range(rows_end, stop):
+            loss = pair(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k)
+            high, error = _two_sum(high, np.float64(loss))
+            low += error
+        if not math.isfinite(high + low):
+            high, low = careful_total(x1, x2, y, margin, start, stop, 1.0)
+        return high, low
+
+    @_inline
+    def chunk_total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, chunk):
+        size = x1.size
+        x1, x2, y, upstream = pointer(x1), pointer(x2), pointer(y), pointer(upstream)
+        losses, grad1, grad2, grad_y = pointer(losses), pointer(grad1), pointer(grad2), pointer(grad_y)
+        length = BLOCK * _blocks_a_chunk(size)
+        chunk_end = min((chunk + 1) * length, size)
+        high = low = 0.0
+        for start in range(chunk * length, chunk_end, BLOCK):
+            stop = min(start + BLOCK, chunk_end)
+            more, error = block_total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, start, stop)
+            high, rounding = _two_sum(high, more)
+            low += rounding + error
+        return high, low
+
+    @_inline
+    def finish(x1, x2, y, margin, high, low, divisor):
+        if math.isinf(high):
+            high, low = careful_total(pointer(x1), pointer(x2), pointer(y), margin, 0, x1.size, _DOWN)
+            return _rounded(high, low, divisor * _DOWN, margin)
+        return _rounded(high, low, divisor, margin)
+
+    @_compile
+    def total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, divisor):
+        margin_ = x1.dtype.type(margin)
+        high = low = 0.0
+        for chunk in range(_chunk_count(x1.size)):
+            more, error = chunk_total(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, chunk)
+            high, rounding = _two_sum(high, more)
+            low += rounding + error
+        return finish(x1, x2, y, margin_, high, low, divisor)
+
+    @_compile_parallel
+    def total_parallel(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, divisor, partials):
+        margin_ = x1.dtype.type(margin)
+        for chunk in prange(len(partials)):
+            partials[chunk] = chunk_total(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, chunk)
+        high = low = 0.0
+        for chunk in range(len(partials)):
+            high, rounding = _two_sum(high, partials[chunk, 0])
+            low += rounding + partials[chunk, 1]
+        return finish(x1, x2, y, margin_, high, low, divisor)
+
+    @_inline
+    def block(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, start, stop):
+        x1, x2, y, upstream = pointer(x1), pointer(x2), pointer(y), pointer(upstream)
+        losses, grad1, grad2, grad_y = pointer(losses), pointer(grad1), pointer(grad2), pointer(grad_y)
+        for k in range(start, stop):
+            pair(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k)
+
+    @_compile
+    def each(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y):
+        margin_ = x1.dtype.type(margin)
+        block(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, 0, x1.size)
+
+    @_compile_parallel
+    def each_parallel(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y):
+        margin_ = x1.dtype.type(margin)
+        for number in prange(-(-x1.size // BLOCK)):
+            start = number * BLOCK
+            stop = min(start + BLOCK, x1.size)
+            block(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, start, stop)
+
+    return SimpleNamespace(total=total, total_parallel=total_parallel, each=each, each_parallel=each_parallel)

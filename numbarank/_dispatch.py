@@ -1,0 +1,33 @@
+"""From a device to the backend that computes there. Both backends hold the modules ``arrays`` and ``pairs``."""
+
+import functools
+import importlib
+
+_BACKENDS = {"cpu": "numbarank._cpu", "cuda": "numbarank._cuda"}
+
+
+def backend(device):
+    """Return the backend of a device: 'cpu', 'cuda' or 'cuda:N'.
+
+    Raises
+    ------
+    ValueError
+        If the device is none of these.
+    RuntimeError
+        If CUDA cannot be used here: no GPU, no driver, or the extra is missing.
+    """
+    return _load(check_device(device).partition(":")[0])
+
+
+def check_device(device):
+    """Return ``device`` if it is well formed, or raise ValueError."""
+    if isinstance(device, str):
+        kind, _, number = device.partition(":")
+        if device == "cpu" or device == "cuda" or (kind == "cuda" and number.isdecimal()):
+            return device
+    raise ValueError(f"device is {device!r}; it must be 'cpu', 'cuda' or 'cuda:N'")
+
+
+@functools.cache
+def _load(kind):
+    return importlib.import_module(_BACKENDS[kind])

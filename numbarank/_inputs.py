@@ -1,0 +1,254 @@
+"""What came in: its kind, device, dtype and shape. Every error message about an argument stands here."""
+
+import math
+import numbers
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numbarank import _dispatch
+
+FLOAT_NAMES = ("float64", "float32", "float16", "bfloat16")
+_DLPACK_CUDA = 2
+
+
+class Input(NamedTuple):
+    """One argument as an array on its device; a Python number is ``weak``: its dtype does not promote."""
+
+    name: str
+    array: Any
+    device: str
+    weak: bool
+
+
+def read(name, value):
+    """Recognise an argument and return it as an ``Input``; nothing is copied unless it is a list or a number.
+
+    Raises
+    ------
+    TypeError
+        If it is no array, list or number, or its dtype is not a real number's.
+    ValueError
+        If it is a ragged list.
+    """
+    if isinstance(value, np.ndarray):
+        return Input(name, _plain_array(name, value), "cpu", False)
+    if isinstance(value, (numbers.Number, np.generic, list, tuple)):
+        weak = isinstance(value, numbers.Number) and not isinstance(value, np.generic)
+        return Input(name, _from_python(name, value), "cpu", weak)
+    if is_on_cuda(name, value):
+        arrays = _dispatch.backend("cuda").arrays
+        array = arrays.wrap(value)
+        _check_dtype(name, array.dtype)
+        return Input(name, array, arrays.device_of(array), False)
+    raise TypeError(
+        f"{name} is a {_type_name(value)}; it must be a NumPy array, a list, a number, a numbarank.Tensor or a "
+        f"CUDA array: convert it first, for example with numpy.asarray({name})"
+    )
+
+
+def is_on_cuda(name, value):
+    """Tell whether a foreign object offers a CUDA array, without importing its package."""
+    if getattr(type(value), "__cuda_ndarray__", False):
+        return True
+    try:
+        if hasattr(value, "__cuda_array_interface__"):
+            return True
+        return hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] == _DLPACK_CUDA
+    except RuntimeError as error:
+        raise TypeError(
+            f"{name} is a {_type_name(value)} that does not give out its memory ({error}): detach it first"
+        ) from error
+
+
+def is_float(dtype):
+    """Tell whether a dtype is one of the four floating types that losses have."""
+    return dtype.name in FLOAT_NAMES
+
+
+def gradient_dtype(dtype):
+    """Return the dtype of an input's gradient: its own in native byte order, or float64 for an integer."""
+    if not is_float(dtype):
+        return np.dtype(np.float64)
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
+
+
+def compute_dtype(dtype):
+    """Return the dtype that a loss is computed in: float32 for the two half types, which are rounded at the store."""
+    return dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
+
+
+def common_device(input1, input2, target):
+    """Return the one device that the inputs are on, or raise ValueError; a number in host memory fits every device."""
+    is_number = target.array.ndim == 0 and target.device == "cpu"
+    inputs = (input1, input2) if is_number else (input1, input2, target)
+    devices = {item.device for item in inputs}
+    if len(devices) == 1:
+        return devices.pop()
+    places = ", ".join(f"{item.name} is on {item.device}" for item in inputs)
+    raise ValueError(f"{places}; all must be on one device: move them with numbarank.tensor(x, device=...)")
+
+
+def loss_dtype(input1, input2, target):
+    """Return the dtype of the loss: the scores' and the target's promoted, as PyTorch promotes them.
+
+    Python numbers, 0-d targets and integer targets do not promote; integer scores count as float64.
+    """
+    _check_scores(input1)
+    _check_scores(input2)
+    _check_target(target)
+    strong = [item.array.dtype for item in (input1, input2) if not item.weak]
+    if target.array.ndim and is_float(target.array.dtype):
+        strong.append(target.array.dtype)
+    floats = [gradient_dtype(dtype) for dtype in strong]
+    if not floats:
+        return np.dtype(np.float64)
+    names = {dtype.name for dtype in floats}
+    if names == {"float16", "bfloat16"}:
+        return np.dtype(np.float32)
+    return next(dtype for name in FLOAT_NAMES for dtype in floats if dtype.name == name)
+
+
+def output_shape(input1, input2, target):
+    """Return the shape that the three inputs broadcast to; a 0-d target stands for every pair."""
+    scalar_target = target.array.ndim == 0
+    items = (input1, input2) if scalar_target else (input1, input2, target)
+    if len({item.array.ndim for item in items}) > 1:
+        raise ValueError(
+            f"{_shapes(input1, input2, target)}; all need the same number of dimensions: {_reshape_advice(items)}"
+        )
+    try:
+        return np.broadcast_shapes(*(item.array.shape for item in items))
+    except ValueError:
+        raise ValueError(
+            f"{_shapes(input1, input2, target)}; they do not broadcast: along each axis the lengths must be equal or 1"
+        ) from None
+
+
+def read_margin(margin):
+    """Return the margin as a Python float, or raise TypeError."""
+    return _real_number("margin", margin)
+
+
+def read_gradient(gradient, shape, device):
+    """Return the upstream gradient: a Python float, or an array of ``shape``, or a 0-d device array.
+
+    None stands for 1.
+    """
+    if gradient is None:
+        return 1.0
+    item = read("gradient", gradient)
+    _check_scores(item)
+    if item.array.ndim == 0 and item.device == "cpu":
+        return _real_number("gradient", item.array[()])
+    if item.device != device:
+        raise ValueError(f"gradient is on {item.device} and the loss on {device}: move it there first")
+    if item.array.shape not in (shape, ()):
+        raise ValueError(f"gradient has shape {item.array.shape}; it must have the loss's shape {shape}")
+    return item.array
+
+
+def check_out(buffers, inputs, every_input, dtypes, arrays):
+    """Check the caller's gradient buffers: one for each input, of its shape and dtype, sharing memory with none.
+
+    Raises
+    ------
+    TypeError
+        If a buffer is no array, or has another dtype.
+    ValueError
+        If a buffer is on another device, has another shape, is not C-contiguous and writable, or overlaps.
+    """
+    names = [f"out[{i}]" for i in range(len(buffers))]
+    if len(buffers) != len(inputs):
+        raise ValueError(f"out holds {len(buffers)} buffers; it must hold {len(inputs)}, one for each gradient")
+    for name, buffer, item, dtype in zip(names, buffers, inputs, dtypes, strict=True):
+        _check_buffer(name, buffer, item, dtype, arrays)
+    others = [(item.name, item.array) for item in every_input]
+    for position, buffer in enumerate(buffers):
+        for other, array in others + list(zip(names, buffers, strict=True))[:position]:
+            if arrays.overlap(buffer, array):
+                raise ValueError(f"{names[position]} shares memory with {other}: pass buffers of their own")
+
+
+def _check_buffer(name, buffer, item, dtype, arrays):
+    if not arrays.is_array(buffer):
+        raise TypeError(f"{name} is a {_type_name(buffer)}; it must be an array on {item.device}, as {item.name} is")
+    if buffer.dtype != dtype:
+        raise TypeError(f"{name} has dtype {buffer.dtype}; the gradient of {item.name} has {dtype}")
+    if buffer.shape != item.array.shape:
+        raise ValueError(f"{name} has shape {buffer.shape}; {item.name} has {item.array.shape}")
+    if not arrays.is_writable_and_contiguous(buffer):
+        raise ValueError(f"{name} must be writable and C-contiguous: allocate it with numpy.empty")
+
+
+def _plain_array(name, array):
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array; numbarank has no masks: pass {name}.compressed() or {name}.filled(value)"
+        )
+    _check_dtype(name, array.dtype)
+    return array if type(array) is np.ndarray else array.view(np.ndarray)
+
+
+def _from_python(name, value):
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{name} does not make an array: {error}") from error
+    _check_dtype(name, array.dtype)
+    return array
+
+
+def _check_dtype(name, dtype):
+    if dtype.name in FLOAT_NAMES or dtype.kind in "iub":
+        return
+    raise TypeError(
+        f"{name} has dtype {dtype}; it must be float64, float32, float16, bfloat16 or an integer dtype: "
+        f"convert it with {name}.astype(float)"
+    )
+
+
+def _check_scores(item):
+    if item.array.dtype.kind == "b":
+        raise TypeError(f"{item.name} has dtype bool; it must be a number: pass {item.name}.astype(float)")
+
+
+def _check_target(target):
+    dtype = target.array.dtype
+    if dtype.kind == "b":
+        raise TypeError(
+            f"{target.name} has dtype bool; margin ranking needs +1 and -1: pass 2 * {target.name}.astype(float) - 1"
+        )
+    if dtype.kind == "u":
+        raise TypeError(f"{target.name} has dtype {dtype}, which cannot hold -1: pass {target.name}.astype(numpy.int8)")
+
+
+def _real_number(name, value):
+    if not isinstance(value, (bool, np.bool_, complex, np.complexfloating, str, bytes)):
+        try:
+            return float(value)
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise TypeError(f"{name} is {value!r}; it must be a real number")
+
+
+def _shapes(*items):
+    first, *rest = (f"{item.name} has shape {tuple(item.array.shape)}" for item in items)
+    return ", ".join([first, *(text.replace(" has shape", "") for text in rest)])
+
+
+def _reshape_advice(items):
+    most = max(item.array.ndim for item in items)
+    short = min(items, key=lambda item: item.array.ndim)
+    full = next(item for item in items if item.array.ndim == most)
+    shape = tuple(short.array.shape)
+    rows = full.array.shape[: len(shape)] == shape
+    padded = shape + (1,) * (most - len(shape)) if rows else (1,) * (most - len(shape)) + shape
+    if math.prod(shape) == math.prod(full.array.shape):
+        padded = tuple(full.array.shape)
+    return f"reshape {short.name} with {short.name}.reshape({padded})"
+
+
+def _type_name(value):
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,31 @@
+"""What becomes of the losses of the pairs: 'none', 'mean' or 'sum'."""
+
+import warnings
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+def check_reduction(reduction):
+    """Return ``reduction`` if it is one of the three names, or raise ValueError."""
+    if isinstance(reduction, str) and reduction in REDUCTIONS:
+        return reduction
+    raise ValueError(f"reduction is {reduction!r}; it must be 'none', 'mean' or 'sum'")
+
+
+def reduction_from_legacy(size_average, reduce, stacklevel):
+    """Translate torch's two retired arguments, where None counts as True, and say what to write instead."""
+    if reduce is not None and not reduce:
+        reduction = "none"
+    else:
+        reduction = "mean" if size_average is None or size_average else "sum"
+    warnings.warn(
+        f"size_average and reduce are legacy arguments and override reduction; write reduction={reduction!r}",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+    return reduction
+
+
+def divisor(reduction, size):
+    """Return what the total and the upstream gradient are divided by."""
+    return size if reduction == "mean" else 1

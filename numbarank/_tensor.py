@@ -1,0 +1,436 @@
+"""Tensor: an array that remembers how to send a gradient back to the Tensors that it was made from."""
+
+import numpy as np
+
+from numbarank import _dispatch, _inputs
+
+
+class Tensor:
+    """An array on a device, with its gradient.
+
+    It is the small part of PyTorch's Tensor that a loss needs, and no autograd engine: sums and products of losses go
+    backward, layers belong to the frameworks that have them.
+
+    Parameters
+    ----------
+    data : array, list, number or Tensor
+        Wrapped, not copied, where it is an array: see :func:`tensor` for a copy.
+    requires_grad : bool, default False
+        Whether ``backward`` should put a gradient into ``grad``; only floating data can have one.
+
+    Raises
+    ------
+    TypeError
+        If the data is no array of numbers, or an integer array should have a gradient.
+
+    Notes
+    -----
+    Only the inputs of a loss are kept for its gradient. Inputs that are changed in place between the forward and the
+    backward pass give the gradient at the changed values.
+
+    Examples
+    --------
+    >>> import numbarank as nr
+    >>> scores = nr.tensor([0.2, 0.7], requires_grad=True)
+    >>> loss = nr.margin_ranking_loss(scores, [0.5, 0.1], 1, margin=0.1, reduction="sum")
+    >>> (2 * loss).backward()
+    >>> scores.grad.numpy()
+    array([-2., -0.])
+    """
+
+    __slots__ = ("__weakref__", "_data", "_device", "_grad", "_gradients", "_parents", "_requires_grad")
+    __array_ufunc__ = None
+
+    def __init__(self, data, requires_grad=False):
+        self._gradients = None
+        self._parents = ()
+        self._grad = None
+        self._requires_grad = False
+        self.data = data._data if isinstance(data, Tensor) else data
+        self.requires_grad = requires_grad
+
+    @classmethod
+    def from_operation(cls, data, parents, gradients):
+        """Return the Tensor that an operation gives.
+
+        ``gradients`` takes the upstream gradient and returns a list: for each parent its gradient, or None.
+        """
+        result = cls(data)
+        if any(parent is not None and parent.requires_grad for parent in parents):
+            result._requires_grad = True
+            result._parents = tuple(parents)
+            result._gradients = gradients
+        return result
+
+    @property
+    def data(self):
+        """The array itself: NumPy's, or a numba device array."""
+        return self._data
+
+    @data.setter
+    def data(self, value):
+        item = _inputs.read("data", value._data if isinstance(value, Tensor) else value)
+        if self._requires_grad:
+            _check_differentiable(item.array)
+        self._data, self._device = item.array, item.device
+
+    @property
+    def grad(self):
+        """None, or a Tensor: the sum of the gradients of all backward passes so far."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value):
+        if value is not None:
+            value = value if isinstance(value, Tensor) else Tensor(value)
+            if value.shape != self.shape or value.device != self.device:
+                raise ValueError(
+                    f"grad has shape {value.shape} on {value.device}; the Tensor has {self.shape} on {self.device}"
+                )
+        self._grad = value
+
+    @property
+    def requires_grad(self):
+        """Whether backward passes reach this Tensor."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        if value:
+            _check_differentiable(self._data)
+        if not value and self._gradients is not None:
+            raise RuntimeError("requires_grad can only be changed on a Tensor that is no result: call detach() on it")
+        self._requires_grad = bool(value)
+
+    @property
+    def device(self):
+        """'cpu' or 'cuda:N'."""
+        return self._device
+
+    @property
+    def dtype(self):
+        """The NumPy dtype of the elements."""
+        return self._data.dtype
+
+    @property
+    def shape(self):
+        """The length along each axis."""
+        return tuple(self._data.shape)
+
+    @property
+    def ndim(self):
+        """The number of axes."""
+        return self._data.ndim
+
+    def backward(self, gradient=None):
+        """Add the gradients of this Tensor to the ``grad`` of the Tensors that it was made from.
+
+        Parameters
+        ----------
+        gradient : array or number, optional
+            The gradient that arrives from above, of this Tensor's shape; a single element needs none.
+
+        Raises
+        ------
+        RuntimeError
+            If no gradient is required here, one is missing, or this Tensor has already gone backward.
+        """
+        if not self._requires_grad:
+            raise RuntimeError("this Tensor does not require a gradient: create its inputs with requires_grad=True")
+        order = _from_last_to_first(self)
+        if any(tensor._gradients is _SPENT for tensor in order):
+            raise RuntimeError("this Tensor has already gone backward: compute the loss again before another pass")
+        pending = {id(self): self._first_gradient(gradient)}
+        for tensor in order:
+            upstream = pending.pop(id(tensor))
+            if tensor._gradients is None:
+                tensor._accumulate(upstream)
+                continue
+            for parent, gradient in zip(tensor._parents, tensor._gradients(upstream), strict=True):
+                if parent is not None and parent._requires_grad:
+                    parent._add_pending(pending, gradient)
+            tensor._parents, tensor._gradients = (), _SPENT
+
+    def _add_pending(self, pending, gradient):
+        earlier = pending.get(id(self))
+        pending[id(self)] = gradient if earlier is None else self._arrays().add(earlier, gradient)
+
+    def _first_gradient(self, gradient):
+        arrays = self._arrays()
+        if gradient is None:
+            if self.shape != ():
+                raise RuntimeError(
+                    f"backward() of a Tensor of shape {self.shape} needs the gradient from above: pass an array of "
+                    "that shape"
+                )
+            gradient = 1.0
+        item = _inputs.read("gradient", gradient._data if isinstance(gradient, Tensor) else gradient)
+        if item.device == "cpu" and self._device != "cpu":
+            item = item._replace(array=arrays.from_host(item.array, self._device), device=self._device)
+        if item.device != self._device or tuple(item.array.shape) != self.shape:
+            raise ValueError(
+                f"gradient has shape {tuple(item.array.shape)} on {item.device}; the Tensor has {self.shape} on "
+                f"{self._device}"
+            )
+        return arrays.multiply(arrays.cast(item.array, self.dtype), 1)
+
+    def _accumulate(self, gradient):
+        arrays = self._arrays()
+        total = gradient if self._grad is None else arrays.add(self._grad._data, gradient)
+        self._grad = Tensor(arrays.cast(total, self.dtype))
+
+    def _arrays(self):
+        return _dispatch.backend(self._device).arrays
+
+    def item(self):
+        """Return the only element as a Python number."""
+        if self._data.size != 1:
+            raise ValueError(f"item() needs a Tensor of one element; this one has shape {self.shape}")
+        return self._arrays().item(self._data)
+
+    def numpy(self):
+        """Return the data as a NumPy array that shares its memory."""
+        if self._requires_grad:
+            raise RuntimeError("this Tensor requires a gradient: call detach().numpy()")
+        if self._device != "cpu":
+            raise TypeError(f"this Tensor is on {self._device}: call cpu().numpy()")
+        return self._data
+
+    def detach(self):
+        """Return a Tensor of the same memory that no backward pass reaches."""
+        return Tensor(self._data)
+
+    def to(self, device):
+        """Return this Tensor on a device; itself if it is there already."""
+        _dispatch.check_device(device)
+        if device == self._device or (device == "cuda" and self._device != "cpu"):
+            return self
+        home, target = self._arrays(), _dispatch.backend(device).arrays
+        origin = self._device
+        moved = target.from_host(home.to_host(self._data), device)
+
+        def gradients(upstream):
+            return [home.from_host(target.to_host(upstream), origin)]
+
+        return Tensor.from_operation(moved, [self], gradients)
+
+    def cpu(self):
+        """Return this Tensor in host memory."""
+        return self.to("cpu")
+
+    def cuda(self):
+        """Return this Tensor on the current CUDA device."""
+        return self.to("cuda")
+
+    def sign(self):
+        """Return -1, 0 or 1 for each element; its gradient is 0."""
+        arrays = self._arrays()
+        return Tensor.from_operation(arrays.sign(self._data), [self], lambda upstream: [arrays.multiply(upstream, 0)])
+
+    def __add__(self, other):
+        return self._combine("add", other, lambda times, upstream, a, b: (upstream, times(upstream, 1)))
+
+    def __sub__(self, other):
+        return self._combine("subtract", other, lambda times, upstream, a, b: (upstream, times(upstream, -1)))
+
+    def __mul__(self, other):
+        return self._combine("multiply", other, lambda times, upstream, a, b: (times(upstream, b), times(upstream, a)))
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __rsub__(self, other):
+        return self * -1 + other
+
+    def __neg__(self):
+        return self * -1
+
+    def _combine(self, operation, other, slopes):
+        """Return ``self <operation> other``; ``slopes`` gives the gradients by both in the result's shape."""
+        arrays, data, operand = self._arrays(), self._data, self._operand(other)
+        if operand is NotImplemented:
+            return NotImplemented
+        parents = (self, other if isinstance(other, Tensor) else None)
+
+        def gradients(upstream):
+            both = slopes(arrays.multiply, upstream, data, operand)
+            return [
+                None if parent is None else arrays.sum_to(gradient, parent.shape, parent.dtype)
+                for gradient, parent in zip(both, parents, strict=True)
+            ]
+
+        return Tensor.from_operation(getattr(arrays, operation)(data, operand), parents, gradients)
+
+    def _operand(self, other):
+        if isinstance(other, Tensor):
+            if other._device != self._device:
+                raise ValueError(
+                    f"one Tensor is on {self._device} and the other on {other._device}: move one with .to(device)"
+                )
+            return other._data
+        if isinstance(other, np.generic):
+            other = other.item()
+        return other if isinstance(other, (int, float)) else NotImplemented
+
+    def __array__(self, dtype=None, copy=None):
+        array = self.numpy()
+        return np.array(array, dtype, copy=copy)
+
+    def __dlpack__(self, **options):
+        return self._exchangeable("__dlpack__").__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._data.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self):
+        if self._device == "cpu":
+            raise AttributeError("a Tensor in host memory has no CUDA array interface")
+        return self._exchangeable("__cuda_array_interface__").__cuda_array_interface__
+
+    def _exchangeable(self, protocol):
+        if self._requires_grad:
+            raise BufferError(f"this Tensor requires a gradient, which {protocol} would lose: call detach() first")
+        return self._data
+
+    def __len__(self):
+        if self.ndim == 0:
+            raise TypeError("a Tensor without axes has no len()")
+        return self.shape[0]
+
+    def __bool__(self):
+        return bool(self.item())
+
+    def __float__(self):
+        return float(self.item())
+
+    def __format__(self, spec):
+        return format(self.item(), spec) if spec else str(self)
+
+    def __repr__(self):
+        values = np.array2string(self._arrays().to_host(self._data), separator=", ", prefix="tensor(")
+        details = [f"dtype={self.dtype}"]
+        if self._device != "cpu":
+            details.append(f"device='{self._device}'")
+        if self._requires_grad:
+            details.append("requires_grad=True")
+        return f"tensor({values}, {', '.join(details)})"
+
+    def __reduce__(self):
+        if self._gradients is not None:
+            raise TypeError("only a Tensor that is no result of an operation can be pickled: call detach() first")
+        return _rebuild, (self._arrays().to_host(self._data), self._device, self._requires_grad, self._grad)
+
+
+def _SPENT(upstream):
+    raise RuntimeError("this Tensor has already gone backward")
+
+
+def _from_last_to_first(root):
+    """Return the Tensors that a backward pass from ``root`` reaches, each after all that were made from it."""
+    order, visited, stack = [], set(), [(root, False)]
+    while stack:
+        tensor, is_done = stack.pop()
+        if is_done:
+            order.append(tensor)
+        elif id(tensor) not in visited:
+            visited.add(id(tensor))
+            stack.append((tensor, True))
+            parents = (parent for parent in tensor._parents if parent is not None and parent._requires_grad)
+            stack.extend((parent, False) for parent in parents)
+    return order[::-1]
+
+
+def _check_differentiable(array):
+    if not _inputs.is_float(array.dtype):
+        raise TypeError(f"data has dtype {array.dtype}; only floating data can require a gradient: pass dtype=float")
+
+
+def _rebuild(array, device, requires_grad, grad):
+    result = tensor(array, device=device, requires_grad=requires_grad)
+    result.grad = grad
+    return result
+
+
+def tensor(data, dtype=None, device=None, requires_grad=False):
+    """Return a Tensor with a copy of the data.
+
+    Parameters
+    ----------
+    data : array, list, number or Tensor
+    dtype : dtype, optional
+        By default what ``numpy.asarray`` makes of the data.
+    device : {'cpu', 'cuda', 'cuda:N'}, optional
+        By default where the data is.
+    requires_grad : bool, default False
+
+    Raises
+    ------
+    TypeError
+        For data that is no array of numbers, or a gradient required of integers.
+    ValueError
+        For an unknown device.
+    RuntimeError
+        If CUDA is asked for and cannot be used here.
+
+    Examples
+    --------
+    >>> import numbarank as nr
+    >>> nr.tensor([1, 2, 3], dtype="float32")
+    tensor([1., 2., 3.], dtype=float32)
+    """
+    item = _inputs.read("data", data._data if isinstance(data, Tensor) else data)
+    home = _dispatch.backend(item.device).arrays
+    array = item.array if dtype is None else home.cast(item.array, np.dtype(dtype))
+    if device is None or device == item.device:
+        return Tensor(home.copy(array), requires_grad)
+    return Tensor(_dispatch.backend(device).arrays.from_host(home.to_host(array), device), requires_grad)
+
+
+def zeros(*shape, dtype=None, device=None, requires_grad=False):
+    """Return a Tensor of zeros; see :func:`ones`."""
+    return tensor(np.zeros(_shape(shape), dtype), None, device or "cpu", requires_grad)
+
+
+def ones(*shape, dtype=None, device=None, requires_grad=False):
+    """Return a Tensor of ones.
+
+    Parameters
+    ----------
+    *shape : int, or one tuple of int
+    dtype : dtype, default float64
+    device : {'cpu', 'cuda', 'cuda:N'}, default 'cpu'
+    requires_grad : bool, default False
+
+    Examples
+    --------
+    >>> import numbarank as nr
+    >>> nr.ones(2, 3).shape
+    (2, 3)
+    """
+    return tensor(np.ones(_shape(shape), dtype), None, device or "cpu", requires_grad)
+
+
+def randn(*shape, seed=None, dtype=None, device=None, requires_grad=False):
+    """Return a Tensor of independent standard normal numbers.
+
+    Parameters
+    ----------
+    *shape : int, or one tuple of int
+    seed : int, optional
+        The same seed gives the same numbers, on every device.
+    dtype, device, requires_grad
+        As in :func:`ones`.
+
+    Examples
+    --------
+    >>> import numbarank as nr
+    >>> float(nr.randn(seed=0)) == float(nr.randn(seed=0))
+    True
+    """
+    values = np.random.default_rng(seed).standard_normal(_shape(shape))
+    return tensor(values, dtype, device or "cpu", requires_grad)
+
+
+def _shape(shape):
+    return shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape

@@ -1,0 +1,161 @@
+"""A loss on given pairs: from the arguments of the public call to the backend and back."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from numbarank import _dispatch, _inputs, _reduction
+from numbarank._tensor import Tensor
+
+NAMES = ("input1", "input2", "target")
+
+
+class PairFormula(NamedTuple):
+    """The maths of one pair as plain scalar functions.
+
+    ``value(x1, x2, y, margin)`` is the loss, ``slope(x1, x2, y, margin, upstream)`` its gradients by x1 and by y;
+    the gradient by x2 is the first one's negative.
+    """
+
+    value: Callable
+    slope: Callable
+
+
+class Pairs(NamedTuple):
+    """The pairs of one call, as a backend takes them."""
+
+    inputs: tuple
+    backend: object
+    device: str
+    shape: tuple
+    size: int
+    dtype: object
+    x1: object
+    x2: object
+    y: object
+    margin: float
+
+
+def loss(formula, input1, input2, target, margin, reduction):
+    """Return the loss of a formula on pairs; a Tensor that can go backward where an input is a Tensor."""
+    _reduction.check_reduction(reduction)
+    values = input1, input2, target
+    arrays = [_array(value) for value in values]
+    pairs = read_pairs(arrays, margin)
+    result = forward(formula, pairs, reduction)
+    if not any(isinstance(value, Tensor) for value in values):
+        return result
+    parents = [value if isinstance(value, Tensor) else None for value in values]
+
+    def gradients(upstream):
+        again = read_pairs(arrays, margin)
+        wanted = [parent is not None and parent.requires_grad for parent in parents]
+        return walk(formula, again, reduction, upstream, wanted)[1]
+
+    return Tensor.from_operation(result, parents, gradients)
+
+
+def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, out, target_grad):
+    """Return the loss of a formula on pairs and its gradients, from one walk over them."""
+    _reduction.check_reduction(reduction)
+    values = input1, input2, target
+    pairs = read_pairs([_array(value) for value in values], margin)
+    wanted = (True, True, bool(target_grad))
+    if out is not None:
+        out = _read_out(out, pairs, wanted)
+    result, gradients = walk(formula, pairs, reduction, _array(gradient), wanted, out, with_loss=True)
+    gradients = tuple(gradients[: sum(wanted)])
+    if any(isinstance(value, Tensor) for value in values):
+        return Tensor(result), tuple(Tensor(array) for array in gradients)
+    return result, gradients
+
+
+def read_pairs(arrays, margin):
+    """Check the three arrays and the margin, and lay the pairs out for their backend."""
+    inputs = tuple(_inputs.read(name, array) for name, array in zip(NAMES, arrays, strict=True))
+    margin = _inputs.read_margin(margin)
+    device = _inputs.common_device(*inputs)
+    dtype = _inputs.loss_dtype(*inputs)
+    shape = _inputs.output_shape(*inputs)
+    backend = _dispatch.backend(device)
+    compute = _inputs.compute_dtype(dtype)
+    x1, x2 = (backend.arrays.contiguous(item.array, shape, compute) for item in inputs[:2])
+    y = _lay_out_target(inputs[2], shape, compute, backend.arrays)
+    return Pairs(inputs, backend, device, shape, math.prod(shape), dtype, x1, x2, y, margin)
+
+
+def forward(formula, pairs, reduction):
+    """Return the reduced losses of the pairs."""
+    return walk(formula, pairs, reduction, None, (False, False, False), with_loss=True)[0]
+
+
+def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False):
+    """Walk once over the pairs; return the loss, or None, and the list of the gradients that are wanted."""
+    arrays = pairs.backend.arrays
+    compute = pairs.x1.dtype
+    each = reduction == "none"
+    upstream = _inputs.read_gradient(gradient, pairs.shape if each else (), pairs.device)
+    if not isinstance(upstream, float):
+        upstream = arrays.contiguous(upstream, upstream.shape, compute)
+    results = [_result_buffer(pairs, i, out) if wanted[i] else None for i in range(3)]
+    losses = arrays.empty(pairs.shape, compute, pairs.device) if each and with_loss else None
+    total = pairs.backend.pairs.run(
+        formula,
+        pairs.x1,
+        pairs.x2,
+        pairs.y,
+        pairs.margin,
+        divisor=_reduction.divisor(reduction, pairs.size),
+        upstream=upstream,
+        losses=losses,
+        grads=results,
+        total=with_loss and not each,
+    )
+    gradients = [_finish_gradient(pairs, i, results[i], out) if wanted[i] else None for i in range(3)]
+    loss = losses if each else total
+    return (arrays.cast(loss, pairs.dtype) if with_loss else None), gradients
+
+
+def _array(value):
+    return value.data if isinstance(value, Tensor) else value
+
+
+def _lay_out_target(target, shape, compute, arrays):
+    if target.array.ndim == 0:
+        return float(target.array) if target.device == "cpu" else target.array
+    dtype = target.array.dtype
+    return arrays.contiguous(target.array, shape, compute if _inputs.is_float(dtype) else dtype.newbyteorder("="))
+
+
+def _result_buffer(pairs, i, out):
+    """Return where the kernel writes a gradient: the caller's buffer where it has the shape and dtype of the pairs."""
+    if out is not None and _is_direct(pairs, i):
+        return out[i]
+    return pairs.backend.arrays.empty(pairs.shape, pairs.x1.dtype, pairs.device)
+
+
+def _finish_gradient(pairs, i, result, out):
+    """Return a gradient in its input's shape and dtype."""
+    array = pairs.inputs[i].array
+    arrays = pairs.backend.arrays
+    if not _is_direct(pairs, i):
+        result = arrays.sum_to(result, array.shape, _inputs.gradient_dtype(array.dtype))
+        if out is not None:
+            arrays.copy_to(out[i], result)
+    return result if out is None else out[i]
+
+
+def _is_direct(pairs, i):
+    array = pairs.inputs[i].array
+    return array.shape == pairs.shape and _inputs.gradient_dtype(array.dtype) == pairs.x1.dtype
+
+
+def _read_out(out, pairs, wanted):
+    """Return the caller's buffers, checked, one for each input or None."""
+    if not isinstance(out, (tuple, list)):
+        raise TypeError(f"out is a {type(out).__name__}; it must be a tuple of arrays, one for each gradient")
+    inputs = [item for item, is_wanted in zip(pairs.inputs, wanted, strict=True) if is_wanted]
+    dtypes = [_inputs.gradient_dtype(item.array.dtype) for item in inputs]
+    buffers = [_array(buffer) for buffer in out]
+    _inputs.check_out(buffers, inputs, pairs.inputs, dtypes, pairs.backend.arrays)
+    return (*buffers, None)[:3]
