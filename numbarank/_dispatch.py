@@ -6,6 +6,7 @@ import importlib
 _BACKENDS = {"cpu": "numbarank._cpu", "cuda": "numbarank._cuda"}
 
 
+@functools.cache
 def backend(device):
     """Return the backend of a device: 'cpu', 'cuda' or 'cuda:N'.
 
@@ -16,7 +17,7 @@ def backend(device):
     RuntimeError
         If CUDA cannot be used here: no GPU, no driver, or the extra is missing.
     """
-    return _load(check_device(device).partition(":")[0])
+    return importlib.import_module(_BACKENDS[check_device(device).partition(":")[0]])
 
 
 def check_device(device):
@@ -26,8 +27,3 @@ def check_device(device):
         if device == "cpu" or device == "cuda" or (kind == "cuda" and number.isdecimal()):
             return device
     raise ValueError(f"device is {device!r}; it must be 'cpu', 'cuda' or 'cuda:N'")
-
-
-@functools.cache
-def _load(kind):
-    return importlib.import_module(_BACKENDS[kind])

@@ -10,6 +10,9 @@ from numbarank import _dispatch
 
 FLOAT_NAMES = ("float64", "float32", "float16", "bfloat16")
 _DLPACK_CUDA = 2
+_COMPUTED = frozenset(map(np.dtype, ("float32", "float64")))
+_SIGNED = frozenset(map(np.dtype, ("int8", "int16", "int32", "int64")))
+_PLAIN = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
 
 
 class Input(NamedTuple):
@@ -45,6 +48,20 @@ def read(name, value):
         f"{name} is a {_type_name(value)}; it must be a NumPy array, a list, a number, a numbarank.Tensor or a "
         f"CUDA array: convert it first, for example with numpy.asarray({name})"
     )
+
+
+def are_plain(input1, input2, target):
+    """Tell whether the inputs need no preparation: contiguous arrays of one shape and dtype, or a number as target."""
+    if not (type(input1) is type(input2) is np.ndarray):
+        return False
+    dtype, shape, flags = input1.dtype, input1.shape, input1.flags.num & input2.flags.num
+    if type(target) is np.ndarray:
+        flags &= target.flags.num
+        if target.shape != shape or (target.dtype is not dtype and target.dtype not in _SIGNED):
+            return False
+    elif type(target) is not float:
+        return False
+    return input2.dtype is dtype and input2.shape == shape and flags & _PLAIN == _PLAIN and dtype in _COMPUTED
 
 
 def is_on_cuda(name, value):

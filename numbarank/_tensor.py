@@ -53,13 +53,27 @@ class Tensor:
     def from_operation(cls, data, parents, gradients):
         """Return the Tensor that an operation gives.
 
-        ``gradients`` takes the upstream gradient and returns a list: for each parent its gradient, or None.
+        ``gradients`` takes the upstream gradient and returns a sequence: for each parent its gradient, or None.
         """
-        result = cls(data)
-        if any(parent is not None and parent.requires_grad for parent in parents):
-            result._requires_grad = True
-            result._parents = tuple(parents)
-            result._gradients = gradients
+        device = next(parent._device for parent in parents if parent is not None)
+        result = cls._wrap(data, device)
+        for parent in parents:
+            if parent is not None and parent._requires_grad:
+                result._requires_grad = True
+                result._parents = parents
+                result._gradients = gradients
+                break
+        return result
+
+    @classmethod
+    def _wrap(cls, array, device):
+        """Return a Tensor of an array of ours, without the checks that a caller's array needs."""
+        result = cls.__new__(cls)
+        result._data = np.asarray(array) if device == "cpu" else array
+        result._device = device
+        result._grad = result._gradients = None
+        result._parents = ()
+        result._requires_grad = False
         return result
 
     @property
@@ -163,7 +177,7 @@ class Tensor:
                     f"backward() of a Tensor of shape {self.shape} needs the gradient from above: pass an array of "
                     "that shape"
                 )
-            gradient = 1.0
+            return arrays.from_host(np.array(1, self._data.dtype), self._device)
         item = _inputs.read("gradient", gradient._data if isinstance(gradient, Tensor) else gradient)
         if item.device == "cpu" and self._device != "cpu":
             item = item._replace(array=arrays.from_host(item.array, self._device), device=self._device)
@@ -177,7 +191,7 @@ class Tensor:
     def _accumulate(self, gradient):
         arrays = self._arrays()
         total = gradient if self._grad is None else arrays.add(self._grad._data, gradient)
-        self._grad = Tensor(arrays.cast(total, self.dtype))
+        self._grad = Tensor._wrap(arrays.cast(total, self._data.dtype), self._device)
 
     def _arrays(self):
         return _dispatch.backend(self._device).arrays
@@ -212,7 +226,9 @@ class Tensor:
         def gradients(upstream):
             return [home.from_host(target.to_host(upstream), origin)]
 
-        return Tensor.from_operation(moved, [self], gradients)
+        result = Tensor.from_operation(moved, (self,), gradients)
+        result._device = target.device_of(moved)
+        return result
 
     def cpu(self):
         """Return this Tensor in host memory."""
@@ -225,7 +241,7 @@ class Tensor:
     def sign(self):
         """Return -1, 0 or 1 for each element; its gradient is 0."""
         arrays = self._arrays()
-        return Tensor.from_operation(arrays.sign(self._data), [self], lambda upstream: [arrays.multiply(upstream, 0)])
+        return Tensor.from_operation(arrays.sign(self._data), (self,), lambda upstream: [arrays.multiply(upstream, 0)])
 
     def __add__(self, other):
         return self._combine("add", other, lambda times, upstream, a, b: (upstream, times(upstream, 1)))

@@ -18,6 +18,11 @@ def empty(shape, dtype, device):
     return np.empty(shape, dtype)
 
 
+def empty_like(array):
+    """Return an uninitialised array of the same shape and dtype."""
+    return np.empty(array.shape, array.dtype)
+
+
 def from_host(array, device):
     """Return a copy of a NumPy array on this backend's device."""
     return copy(array)

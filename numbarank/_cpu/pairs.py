@@ -6,25 +6,23 @@ beside it, in the compute type; the lanes are folded in float64, and the blocks 
 
 import functools
 import math
-from types import SimpleNamespace
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from numbarank._cpu import threads
+from numbarank._cpu.kernels import Kernel, inline
 from numbarank._cpu.memory import LANES, lane, lanes, offset, pointer, read, write
 
 BLOCK = 8192
 MAX_CHUNKS = 4096
 PARALLEL_FROM = 50_000
 _DOWN = 2.0**-64
-
-_inline = njit(inline="always", error_model="numpy")
-_compile = njit(nogil=True, error_model="numpy")
-_compile_parallel = njit(nogil=True, error_model="numpy", parallel=True)
+_INPUTS = 5
+_compiled = {}
 
 
-def run(formula, x1, x2, y, margin, *, divisor=1, upstream=1.0, losses=None, grads=(None, None, None), total=False):
+def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, grad_y, wants_total):
     """Walk once over the pairs, fill the buffers given and return the total if it is asked for.
 
     Parameters
@@ -32,29 +30,46 @@ def run(formula, x1, x2, y, margin, *, divisor=1, upstream=1.0, losses=None, gra
     formula : PairFormula
     x1, x2 : C-contiguous arrays of one shape, both float32 or both float64
     y : a like array, or one of a signed integer dtype, or a float for every pair
-    margin, divisor : float
-        Total and upstream gradient are divided by the divisor.
+    margin : float
+    divisor : int
+        Total and upstream gradient are divided by it.
     upstream : float or a like array
-    losses, grads : like arrays to fill, or None: the losses, the gradients by x1, x2 and y
-    total : bool
+    losses, grad1, grad2, grad_y : like arrays to fill, or None
+        The losses and the gradients by x1, x2 and y.
+    wants_total : bool
 
     Returns
     -------
     scalar of the dtype of x1, or None
     """
-    kernels = compiled(formula)
-    arrays = [_flat(a) for a in (x1, x2, y, upstream, losses, *grads)]
-    x1, x2, y, upstream, *results = arrays
-    if not isinstance(upstream, np.ndarray):
+    dtype = x1.dtype
+    if x1.ndim != 1:
+        x1, x2, y, upstream, losses, grad1, grad2, grad_y = map(
+            _flat, (x1, x2, y, upstream, losses, grad1, grad2, grad_y)
+        )
+    if type(upstream) is float:
         upstream /= divisor or 1
     parallel = x1.size >= PARALLEL_FROM and threads.may_run_parallel()
-    if total:
-        if parallel:
-            partials = np.empty((chunk_count(x1.size), 2))
-            return x1.dtype.type(kernels.total_parallel(x1, x2, y, margin, upstream, *results, divisor, partials))
-        return x1.dtype.type(kernels.total(x1, x2, y, margin, upstream, *results, divisor))
-    walk = kernels.each_parallel if parallel else kernels.each
-    walk(x1, x2, y, margin, upstream, *results)
+    arguments = (x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y)
+    if wants_total:
+        arguments += (divisor, np.empty((chunk_count(x1.size), 2)) if parallel else None)
+    key = (
+        formula,
+        dtype,
+        None if type(y) is float else y.dtype,
+        type(upstream),
+        losses is None,
+        grad1 is None,
+        grad2 is None,
+        grad_y is None,
+        wants_total,
+        parallel,
+    )
+    walk = _compiled.get(key)
+    if walk is None:
+        walk = _compiled[key] = loops(formula)[wants_total, parallel].compile(arguments)
+    result = walk(*arguments)
+    return dtype.type(result) if wants_total else None
 
 
 def _flat(array):
@@ -71,11 +86,11 @@ def _blocks_a_chunk(size):
     return max(1, -(-size // (BLOCK * MAX_CHUNKS)))
 
 
-_chunk_count = _inline(chunk_count)
-_blocks_a_chunk = _inline(_blocks_a_chunk)
+_chunk_count = inline(chunk_count)
+_blocks_a_chunk = inline(_blocks_a_chunk)
 
 
-@_inline
+@inline
 def _two_sum(a, b):
     """Return a + b and its rounding error (Knuth, The Art of Computer Programming, vol. 2, section 4.2.2)."""
     total = a + b
@@ -83,7 +98,7 @@ def _two_sum(a, b):
     return total, (a - (total - part)) + (b - part)
 
 
-@_inline
+@inline
 def _rounded(high, low, divisor, margin):
     """Return the two parts of a total as one number of the compute type; an infinite total has no low part."""
     total = high + low if math.isfinite(high) else high
@@ -91,11 +106,11 @@ def _rounded(high, low, divisor, margin):
 
 
 @functools.cache
-def compiled(formula):
-    """Return the compiled walks of a formula."""
-    value, slope = _inline(formula.value), _inline(formula.slope)
+def loops(formula):
+    """Return the walks over the pairs of a formula, by whether they total and run in parallel."""
+    value, slope = inline(formula.value), inline(formula.slope)
 
-    @_inline
+    @inline
     def pair(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k):
         a, b = read(x1, k), read(x2, k)
         c, u = type(margin)(read(y, k)), type(margin)(read(upstream, k))
@@ -107,7 +122,7 @@ def compiled(formula):
         write(grad_y, k, by_y)
         return loss
 
-    @_inline
+    @inline
     def careful_total(x1, x2, y, margin, start, stop, scale):
         """Add the losses in float64, where no float32 overflows, each times a scale."""
         high = low = 0.0
@@ -117,7 +132,7 @@ def compiled(formula):
             low += error
         return high, low
 
-    @_inline
+    @inline
     def block_total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, start, stop):
         sums, errors = lanes(margin), lanes(margin)
         rows_end = start + (stop - start) // LANES * LANES
@@ -142,7 +157,7 @@ def compiled(formula):
             high, low = careful_total(x1, x2, y, margin, start, stop, 1.0)
         return high, low
 
-    @_inline
+    @inline
     def chunk_total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, chunk):
         size = x1.size
         x1, x2, y, upstream = pointer(x1), pointer(x2), pointer(y), pointer(upstream)
@@ -157,15 +172,14 @@ def compiled(formula):
             low += rounding + error
         return high, low
 
-    @_inline
+    @inline
     def finish(x1, x2, y, margin, high, low, divisor):
         if math.isinf(high):
             high, low = careful_total(pointer(x1), pointer(x2), pointer(y), margin, 0, x1.size, _DOWN)
             return _rounded(high, low, divisor * _DOWN, margin)
         return _rounded(high, low, divisor, margin)
 
-    @_compile
-    def total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, divisor):
+    def total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, divisor, partials):
         margin_ = x1.dtype.type(margin)
         high = low = 0.0
         for chunk in range(_chunk_count(x1.size)):
@@ -174,7 +188,6 @@ def compiled(formula):
             low += rounding + error
         return finish(x1, x2, y, margin_, high, low, divisor)
 
-    @_compile_parallel
     def total_parallel(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, divisor, partials):
         margin_ = x1.dtype.type(margin)
         for chunk in prange(len(partials)):
@@ -185,19 +198,17 @@ def compiled(formula):
             low += rounding + partials[chunk, 1]
         return finish(x1, x2, y, margin_, high, low, divisor)
 
-    @_inline
+    @inline
     def block(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, start, stop):
         x1, x2, y, upstream = pointer(x1), pointer(x2), pointer(y), pointer(upstream)
         losses, grad1, grad2, grad_y = pointer(losses), pointer(grad1), pointer(grad2), pointer(grad_y)
         for k in range(start, stop):
             pair(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k)
 
-    @_compile
     def each(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y):
         margin_ = x1.dtype.type(margin)
         block(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, 0, x1.size)
 
-    @_compile_parallel
     def each_parallel(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y):
         margin_ = x1.dtype.type(margin)
         for number in prange(-(-x1.size // BLOCK)):
@@ -205,4 +216,9 @@ def compiled(formula):
             stop = min(start + BLOCK, x1.size)
             block(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, start, stop)
 
-    return SimpleNamespace(total=total, total_parallel=total_parallel, each=each, each_parallel=each_parallel)
+    return {
+        (True, False): Kernel(total, _INPUTS),
+        (True, True): Kernel(total_parallel, _INPUTS, parallel=True),
+        (False, False): Kernel(each, _INPUTS),
+        (False, True): Kernel(each_parallel, _INPUTS, parallel=True),
+    }

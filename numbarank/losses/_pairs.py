@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from numbarank import _dispatch, _inputs, _reduction
@@ -10,7 +11,8 @@ from numbarank._tensor import Tensor
 NAMES = ("input1", "input2", "target")
 
 
-class PairFormula(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class PairFormula:
     """The maths of one pair as plain scalar functions.
 
     ``value(x1, x2, y, margin)`` is the loss, ``slope(x1, x2, y, margin, upstream)`` its gradients by x1 and by y;
@@ -39,18 +41,24 @@ class Pairs(NamedTuple):
 def loss(formula, input1, input2, target, margin, reduction):
     """Return the loss of a formula on pairs; a Tensor that can go backward where an input is a Tensor."""
     _reduction.check_reduction(reduction)
-    values = input1, input2, target
-    arrays = [_array(value) for value in values]
-    pairs = read_pairs(arrays, margin)
-    result = forward(formula, pairs, reduction)
-    if not any(isinstance(value, Tensor) for value in values):
+    x1, x2, y = _array(input1), _array(input2), _array(target)
+    is_plain = type(margin) is float and reduction != "none" and _inputs.are_plain(x1, x2, y)
+    if is_plain:
+        result = _walk_plain(formula, x1, x2, y, margin, reduction)
+    else:
+        pairs = read_pairs((x1, x2, y), margin)
+        result = walk(formula, pairs, reduction, None, (False, False, False), with_loss=True)[0]
+    if x1 is input1 and x2 is input2 and y is target:
         return result
-    parents = [value if isinstance(value, Tensor) else None for value in values]
+    parents = tuple(value if isinstance(value, Tensor) else None for value in (input1, input2, target))
 
     def gradients(upstream):
-        again = read_pairs(arrays, margin)
-        wanted = [parent is not None and parent.requires_grad for parent in parents]
-        return walk(formula, again, reduction, upstream, wanted)[1]
+        wanted = tuple(parent is not None and parent.requires_grad for parent in parents)
+        if is_plain and wanted == (True, True, False):
+            grads = _empty_pair(x1)
+            _walk_plain(formula, x1, x2, y, margin, reduction, float(upstream), *grads, wants_total=False)
+            return (*grads, None)
+        return walk(formula, read_pairs((x1, x2, y), margin), reduction, upstream, wanted)[1]
 
     return Tensor.from_operation(result, parents, gradients)
 
@@ -58,16 +66,32 @@ def loss(formula, input1, input2, target, margin, reduction):
 def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, out, target_grad):
     """Return the loss of a formula on pairs and its gradients, from one walk over them."""
     _reduction.check_reduction(reduction)
-    values = input1, input2, target
-    pairs = read_pairs([_array(value) for value in values], margin)
-    wanted = (True, True, bool(target_grad))
-    if out is not None:
-        out = _read_out(out, pairs, wanted)
-    result, gradients = walk(formula, pairs, reduction, _array(gradient), wanted, out, with_loss=True)
-    gradients = tuple(gradients[: sum(wanted)])
-    if any(isinstance(value, Tensor) for value in values):
-        return Tensor(result), tuple(Tensor(array) for array in gradients)
-    return result, gradients
+    x1, x2, y = _array(input1), _array(input2), _array(target)
+    has_options = not (gradient is out is None) or target_grad or reduction == "none"
+    if type(margin) is float and not has_options and _inputs.are_plain(x1, x2, y):
+        gradients = _empty_pair(x1)
+        result = _walk_plain(formula, x1, x2, y, margin, reduction, 1.0, *gradients)
+    else:
+        pairs = read_pairs((x1, x2, y), margin)
+        wanted = (True, True, bool(target_grad))
+        out = None if out is None else _read_out(out, pairs, wanted)
+        result, gradients = walk(formula, pairs, reduction, _array(gradient), wanted, out, with_loss=True)
+        gradients = tuple(gradients[: sum(wanted)])
+    if x1 is input1 and x2 is input2 and y is target:
+        return result, gradients
+    return Tensor(result), tuple(Tensor(array) for array in gradients)
+
+
+def _walk_plain(formula, x1, x2, y, margin, reduction, upstream=1.0, grad1=None, grad2=None, wants_total=True):
+    """Walk over inputs that need no preparation."""
+    run = _dispatch.backend("cpu").pairs.run
+    divisor = x1.size if reduction == "mean" else 1
+    return run(formula, x1, x2, y, margin, divisor, upstream, None, grad1, grad2, None, wants_total)
+
+
+def _empty_pair(array):
+    empty_like = _dispatch.backend("cpu").arrays.empty_like
+    return empty_like(array), empty_like(array)
 
 
 def read_pairs(arrays, margin):
@@ -82,11 +106,6 @@ def read_pairs(arrays, margin):
     x1, x2 = (backend.arrays.contiguous(item.array, shape, compute) for item in inputs[:2])
     y = _lay_out_target(inputs[2], shape, compute, backend.arrays)
     return Pairs(inputs, backend, device, shape, math.prod(shape), dtype, x1, x2, y, margin)
-
-
-def forward(formula, pairs, reduction):
-    """Return the reduced losses of the pairs."""
-    return walk(formula, pairs, reduction, None, (False, False, False), with_loss=True)[0]
 
 
 def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False):
@@ -105,11 +124,11 @@ def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False)
         pairs.x2,
         pairs.y,
         pairs.margin,
-        divisor=_reduction.divisor(reduction, pairs.size),
-        upstream=upstream,
-        losses=losses,
-        grads=results,
-        total=with_loss and not each,
+        _reduction.divisor(reduction, pairs.size),
+        upstream,
+        losses,
+        *results,
+        wants_total=with_loss and not each,
     )
     gradients = [_finish_gradient(pairs, i, results[i], out) if wanted[i] else None for i in range(3)]
     loss = losses if each else total
@@ -117,7 +136,7 @@ def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False)
 
 
 def _array(value):
-    return value.data if isinstance(value, Tensor) else value
+    return value._data if isinstance(value, Tensor) else value
 
 
 def _lay_out_target(target, shape, compute, arrays):
