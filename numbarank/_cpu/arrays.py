@@ -104,6 +104,9 @@ def sign(a):
     return _quietly(np.sign, a)
 
 
-def _quietly(function, *arguments):
+def _quietly(function, array, *operands):
+    is_float = array.dtype.kind not in "iu"
     with np.errstate(all="ignore"):
-        return np.asarray(function(*arguments))
+        if is_float:  # ml_dtypes' numbers promote beside Python's
+            operands = [other if isinstance(other, np.ndarray) else array.dtype.type(other) for other in operands]
+        return np.asarray(function(array, *operands))

@@ -1,7 +1,10 @@
 """Loops that are compiled when they are first needed, for the types that come."""
 
 import numba
-from numba import types
+import numpy as np
+
+from numbarank._cpu.cache import DiskCache
+from numbarank._cpu.memory import array_type
 
 
 def inline(function):
@@ -14,20 +17,25 @@ class Kernel:
 
     Parameters
     ----------
+    name : str
+        Tells kernels with the same types apart in the disk cache.
     function : callable
     inputs : int
         How many of the first arguments are only read: one compilation then serves read-only and writable arrays.
     parallel : bool
     """
 
-    def __init__(self, function, inputs, parallel=False):
+    def __init__(self, name, function, inputs, parallel=False):
         self._dispatcher = numba.njit(nogil=True, error_model="numpy", parallel=parallel)(function)
+        self._dispatcher._cache = DiskCache(name)
         self._inputs = inputs
 
     def compile(self, arguments):
         """Return the compiled function for arguments like these; it takes no others, and checks nothing."""
-        kinds = [numba.typeof(argument) for argument in arguments]
-        for position, kind in enumerate(kinds[: self._inputs]):
-            if isinstance(kind, types.Array):
-                kinds[position] = kind.copy(readonly=True)
+        kinds = [
+            array_type(argument, readonly=position < self._inputs)
+            if isinstance(argument, np.ndarray)
+            else numba.typeof(argument)
+            for position, argument in enumerate(arguments)
+        ]
         return self._dispatcher.compile(tuple(kinds))

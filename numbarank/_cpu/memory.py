@@ -1,17 +1,81 @@
 """Reading and writing inside compiled loops.
 
 A value is read from where it is: from an array, or from a scalar that stands for every element. A result goes to
-its array, or nowhere where that is None. The types decide while compiling, so one loop serves every combination.
+its array, or nowhere where that is None. The two half types are widened to float32 on the way in and rounded on the
+way out. The types decide while compiling, so one loop serves every combination.
 """
 
+import platform
+
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic, models, register_model
+
+LANES = 64
+_FLOAT, _BITS, _SHORT = ir.FloatType(), ir.IntType(32), ir.IntType(16)
+
+
+class HalfType(types.Type):
+    """The element type of float16 or bfloat16 arrays; such elements are computed in float32."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.bitwidth = 16
+
+
+@register_model(HalfType)
+class HalfModel(models.PrimitiveModel):
+    """A half number is 16 bits."""
+
+    def __init__(self, manager, half):
+        super().__init__(manager, half, _SHORT)
+
+
+FLOAT16, BFLOAT16 = HalfType("float16 element"), HalfType("bfloat16 element")
+
+
+def array_type(array, readonly):
+    """Return numba's type for a contiguous array, which may be of a half type."""
+    halves = {"float16": FLOAT16, "bfloat16": BFLOAT16}
+    element = halves.get(array.dtype.name) or numba.from_dtype(array.dtype)
+    return types.Array(element, array.ndim, "C", readonly=readonly)
+
+
+def converts_halves(dtype):
+    """Tell whether loops can read a half type here: float16 needs the processor's help."""
+    if dtype.name == "bfloat16":
+        return True
+    features = cpu_target.target_context.codegen().magic_tuple()[2]
+    return "+f16c" in features.split(",") or platform.machine() in ("aarch64", "arm64")
+
+
+def _widen(builder, half, loaded):
+    if half == FLOAT16:
+        return builder.fpext(builder.bitcast(loaded, ir.HalfType()), _FLOAT)
+    bits = builder.shl(builder.zext(loaded, _BITS), _BITS(16))
+    return builder.bitcast(bits, _FLOAT)
+
+
+def _narrow(builder, half, value):
+    if half == FLOAT16:
+        return builder.bitcast(builder.fptrunc(value, ir.HalfType()), _SHORT)
+    bits = builder.bitcast(value, _BITS)
+    upper = builder.lshr(bits, _BITS(16))
+    half_to_even = builder.add(_BITS(0x7FFF), builder.and_(upper, _BITS(1)))
+    rounded = builder.lshr(builder.add(bits, half_to_even), _BITS(16))
+    is_nan = builder.fcmp_unordered("uno", value, value)
+    return builder.trunc(builder.select(is_nan, builder.or_(upper, _BITS(0x40)), rounded), _SHORT)
 
 
 def _itself(context, builder, signature, arguments):
     return arguments[0]
+
+
+def _nothing(context, builder, signature, arguments):
+    return context.get_dummy_value()
 
 
 @intrinsic
@@ -47,26 +111,36 @@ def read(typing_context, source, index):
     def generate(context, builder, signature, arguments):
         loaded = builder.load(builder.gep(arguments[0], [arguments[1]]))
         loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
-        return loaded
+        return _widen(builder, source.dtype, loaded) if is_half else loaded
 
-    return source.dtype(source, index), generate
+    is_half = isinstance(source.dtype, HalfType)
+    return (types.float32 if is_half else source.dtype)(source, index), generate
 
 
 @intrinsic
 def write(typing_context, destination, index, value):
     """Store an element of a result, or nothing where there is no destination."""
-    is_pointer = isinstance(destination, types.CPointer)
+    if not isinstance(destination, types.CPointer):
+        return types.none(destination, index, value), _nothing
 
     def generate(context, builder, signature, arguments):
-        if is_pointer:
-            builder.store(arguments[2], builder.gep(arguments[0], [arguments[1]]))
+        stored = _narrow(builder, destination.dtype, arguments[2]) if is_half else arguments[2]
+        builder.store(stored, builder.gep(arguments[0], [arguments[1]]))
         return context.get_dummy_value()
 
-    value = destination.dtype if is_pointer else value
-    return types.none(destination, index, value), generate
+    is_half = isinstance(destination.dtype, HalfType)
+    return types.none(destination, index, types.float32 if is_half else destination.dtype), generate
 
 
-LANES = 64
+@intrinsic
+def computed(typing_context, array, value):
+    """Return a float64 number in the type that an array's elements are computed in."""
+
+    def generate(context, builder, signature, arguments):
+        return context.cast(builder, arguments[1], types.float64, signature.return_type)
+
+    kind = types.float64 if array.dtype == types.float64 else types.float32
+    return kind(array, types.float64), generate
 
 
 @intrinsic

@@ -12,7 +12,7 @@ from numba import prange
 
 from numbarank._cpu import threads
 from numbarank._cpu.kernels import Kernel, inline
-from numbarank._cpu.memory import LANES, lane, lanes, offset, pointer, read, write
+from numbarank._cpu.memory import LANES, computed, converts_halves, lane, lanes, offset, pointer, read, write
 
 BLOCK = 8192
 MAX_CHUNKS = 4096
@@ -28,19 +28,19 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
     Parameters
     ----------
     formula : PairFormula
-    x1, x2 : C-contiguous arrays of one shape, both float32 or both float64
+    x1, x2 : C-contiguous arrays of one shape and of one dtype for which ``storage_dtype`` is the identity
     y : a like array, or one of a signed integer dtype, or a float for every pair
     margin : float
     divisor : int
         Total and upstream gradient are divided by it.
-    upstream : float or a like array
-    losses, grad1, grad2, grad_y : like arrays to fill, or None
+    upstream : float, or an array of the compute dtype
+    losses, grad1, grad2, grad_y : arrays of the compute dtype or of that of x1 to fill, or None
         The losses and the gradients by x1, x2 and y.
     wants_total : bool
 
     Returns
     -------
-    scalar of the dtype of x1, or None
+    float64 or float32, the dtype that the loss is computed in, or None
     """
     dtype = x1.dtype
     if x1.ndim != 1:
@@ -69,7 +69,13 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
     if walk is None:
         walk = _compiled[key] = loops(formula)[wants_total, parallel].compile(arguments)
     result = walk(*arguments)
-    return dtype.type(result) if wants_total else None
+    if wants_total:
+        return np.float64(result) if dtype.itemsize == 8 else np.float32(result)
+
+
+def storage_dtype(dtype):
+    """Return the dtype in which the loops take the scores of a loss: its own, unless it is a half they cannot read."""
+    return dtype if dtype.itemsize > 2 or converts_halves(dtype) else np.dtype(np.float32)
 
 
 def _flat(array):
@@ -180,7 +186,7 @@ def loops(formula):
         return _rounded(high, low, divisor, margin)
 
     def total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, divisor, partials):
-        margin_ = x1.dtype.type(margin)
+        margin_ = computed(x1, margin)
         high = low = 0.0
         for chunk in range(_chunk_count(x1.size)):
             more, error = chunk_total(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, chunk)
@@ -189,7 +195,7 @@ def loops(formula):
         return finish(x1, x2, y, margin_, high, low, divisor)
 
     def total_parallel(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, divisor, partials):
-        margin_ = x1.dtype.type(margin)
+        margin_ = computed(x1, margin)
         for chunk in prange(len(partials)):
             partials[chunk] = chunk_total(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, chunk)
         high = low = 0.0
@@ -206,19 +212,22 @@ def loops(formula):
             pair(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k)
 
     def each(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y):
-        margin_ = x1.dtype.type(margin)
+        margin_ = computed(x1, margin)
         block(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, 0, x1.size)
 
     def each_parallel(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y):
-        margin_ = x1.dtype.type(margin)
+        margin_ = computed(x1, margin)
         for number in prange(-(-x1.size // BLOCK)):
             start = number * BLOCK
             stop = min(start + BLOCK, x1.size)
             block(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, start, stop)
 
+    def kernel(function, parallel):
+        return Kernel(f"{formula.value.__module__} {function.__name__}", function, _INPUTS, parallel)
+
     return {
-        (True, False): Kernel(total, _INPUTS),
-        (True, True): Kernel(total_parallel, _INPUTS, parallel=True),
-        (False, False): Kernel(each, _INPUTS),
-        (False, True): Kernel(each_parallel, _INPUTS, parallel=True),
+        (True, False): kernel(total, parallel=False),
+        (True, True): kernel(total_parallel, parallel=True),
+        (False, False): kernel(each, parallel=False),
+        (False, True): kernel(each_parallel, parallel=True),
     }

@@ -102,22 +102,21 @@ def read_pairs(arrays, margin):
     dtype = _inputs.loss_dtype(*inputs)
     shape = _inputs.output_shape(*inputs)
     backend = _dispatch.backend(device)
-    compute = _inputs.compute_dtype(dtype)
-    x1, x2 = (backend.arrays.contiguous(item.array, shape, compute) for item in inputs[:2])
-    y = _lay_out_target(inputs[2], shape, compute, backend.arrays)
+    storage = backend.pairs.storage_dtype(dtype)
+    x1, x2 = (backend.arrays.contiguous(item.array, shape, storage) for item in inputs[:2])
+    y = _lay_out_target(inputs[2], shape, storage, backend.arrays)
     return Pairs(inputs, backend, device, shape, math.prod(shape), dtype, x1, x2, y, margin)
 
 
 def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False):
     """Walk once over the pairs; return the loss, or None, and the list of the gradients that are wanted."""
     arrays = pairs.backend.arrays
-    compute = pairs.x1.dtype
     each = reduction == "none"
     upstream = _inputs.read_gradient(gradient, pairs.shape if each else (), pairs.device)
     if not isinstance(upstream, float):
-        upstream = arrays.contiguous(upstream, upstream.shape, compute)
+        upstream = arrays.contiguous(upstream, upstream.shape, _inputs.compute_dtype(pairs.dtype))
     results = [_result_buffer(pairs, i, out) if wanted[i] else None for i in range(3)]
-    losses = arrays.empty(pairs.shape, compute, pairs.device) if each and with_loss else None
+    losses = arrays.empty(pairs.shape, pairs.x1.dtype, pairs.device) if each and with_loss else None
     total = pairs.backend.pairs.run(
         formula,
         pairs.x1,
@@ -139,18 +138,19 @@ def _array(value):
     return value._data if isinstance(value, Tensor) else value
 
 
-def _lay_out_target(target, shape, compute, arrays):
+def _lay_out_target(target, shape, storage, arrays):
     if target.array.ndim == 0:
         return float(target.array) if target.device == "cpu" else target.array
     dtype = target.array.dtype
-    return arrays.contiguous(target.array, shape, compute if _inputs.is_float(dtype) else dtype.newbyteorder("="))
+    return arrays.contiguous(target.array, shape, storage if _inputs.is_float(dtype) else dtype.newbyteorder("="))
 
 
 def _result_buffer(pairs, i, out):
     """Return where the kernel writes a gradient: the caller's buffer where it has the shape and dtype of the pairs."""
     if out is not None and _is_direct(pairs, i):
         return out[i]
-    return pairs.backend.arrays.empty(pairs.shape, pairs.x1.dtype, pairs.device)
+    dtype = pairs.x1.dtype if _is_direct(pairs, i) else _inputs.compute_dtype(pairs.dtype)
+    return pairs.backend.arrays.empty(pairs.shape, dtype, pairs.device)
 
 
 def _finish_gradient(pairs, i, result, out):
