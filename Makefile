@@ -1,0 +1,26 @@
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+
+.PHONY: help lint test sim ptx time
+
+help:
+	@echo "make lint   check style and formatting with ruff"
+	@echo "make test   run the tests and every example of the docs"
+	@echo "make sim    run the tests with the CUDA kernels under numba's simulator"
+	@echo "make ptx    compile the CUDA kernels and check what comes out; no GPU needed"
+	@echo "make time   time the loss and its gradient on this machine"
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+test:
+	$(PYTHON) -m pytest
+
+sim:
+	NUMBA_ENABLE_CUDASIM=1 $(PYTHON) -m pytest tests
+
+ptx:
+	$(PYTHON) -m pytest tests/test_ptx.py
+
+time:
+	$(PYTHON) scripts/time_margin_ranking.py
