@@ -50,12 +50,12 @@ class Tensor:
         self.requires_grad = requires_grad
 
     @classmethod
-    def from_operation(cls, data, parents, gradients):
-        """Return the Tensor that an operation gives.
+    def from_operation(cls, data, parents, gradients, device=None):
+        """Return the Tensor that an operation gives, on the device of its parents unless another is named.
 
         ``gradients`` takes the upstream gradient and returns a sequence: for each parent its gradient, or None.
         """
-        device = next(parent._device for parent in parents if parent is not None)
+        device = device or next(parent._device for parent in parents if parent is not None)
         result = cls._wrap(data, device)
         for parent in parents:
             if parent is not None and parent._requires_grad:
@@ -226,9 +226,7 @@ class Tensor:
         def gradients(upstream):
             return [home.from_host(target.to_host(upstream), origin)]
 
-        result = Tensor.from_operation(moved, (self,), gradients)
-        result._device = target.device_of(moved)
-        return result
+        return Tensor.from_operation(moved, (self,), gradients, target.device_of(moved))
 
     def cpu(self):
         """Return this Tensor in host memory."""
@@ -293,10 +291,10 @@ class Tensor:
         return np.array(array, dtype, copy=copy)
 
     def __dlpack__(self, **options):
-        return self._exchangeable("__dlpack__").__dlpack__(**options)
+        return self._arrays().to_dlpack(self._exchangeable("__dlpack__"), **options)
 
     def __dlpack_device__(self):
-        return self._data.__dlpack_device__()
+        return self._arrays().dlpack_device(self._data)
 
     @property
     def __cuda_array_interface__(self):

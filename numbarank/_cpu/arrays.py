@@ -79,6 +79,16 @@ def is_writable_and_contiguous(array):
     return array.flags.writeable and array.flags.c_contiguous and array.flags.aligned
 
 
+def to_dlpack(array, **options):
+    """Return a DLPack capsule of an array."""
+    return array.__dlpack__(**options)
+
+
+def dlpack_device(array):
+    """Return the kind and the number of the device that an array is on, as DLPack counts them."""
+    return array.__dlpack_device__()
+
+
 def item(array):
     """Return the only element of an array as a Python number."""
     return array.item()

@@ -1,0 +1,326 @@
+"""What the package needs of arrays, on CUDA devices: the twin of the CPU room's file of this name."""
+
+import functools
+import math
+import operator
+
+import numpy as np
+
+from numbarank._cuda import dlpack, driver, foreign
+from numbarank._cuda.driver import cuda, inline
+from numbarank._cuda.memory import NUMBER, converter, elements, offset
+
+wrap = foreign.wrap
+FAN = 64
+
+
+def is_array(value):
+    """Tell whether a value is an array of this backend."""
+    return isinstance(value, driver.DeviceArray)
+
+
+def device_of(array):
+    """Return the device that an array is on."""
+    return f"cuda:{driver.device_of(array)}"
+
+
+def empty(shape, dtype, device):
+    """Return an uninitialised array."""
+    with driver.activate(driver.device_number(device)):
+        return driver.empty(shape, dtype)
+
+
+def empty_like(array):
+    """Return an uninitialised C-contiguous array of the shape and dtype of another, on its device and stream."""
+    return _empty_beside(array, array.shape, array.dtype)
+
+
+def from_host(array, device):
+    """Return a copy of a NumPy array on a device."""
+    array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
+    result = empty(array.shape, array.dtype, device)
+    if array.size:
+        raw = bits_dtype(array.dtype)
+        with driver.activate(driver.device_of(result)):
+            driver.reinterpret(result, array.shape, raw).copy_to_device(array.view(raw))
+    return result
+
+
+def to_host(array):
+    """Return a copy of an array as NumPy's, when all that was queued before has run."""
+    array = contiguous(array, array.shape, array.dtype)
+    with driver.activate(driver.device_of(array)):
+        host = bits(array).copy_to_host()
+        if array.stream:
+            array.stream.synchronize()
+    return host.view(array.dtype)
+
+
+def to_dlpack(array, *, stream=None, max_version=None, dl_device=None, copy=None):
+    """Return a DLPack capsule of an array, for use on a stream, which waits for the array's own."""
+    if dl_device not in (None, dlpack_device(array)):
+        raise BufferError(f"the array is on {device_of(array)}; it is not copied to device {dl_device}")
+    with driver.activate(driver.device_of(array)):
+        array = _gather(array, array.shape, empty_like(array)) if copy else array
+        if stream != -1:
+            driver.wait(driver.stream_at(stream or dlpack.LEGACY_DEFAULT_STREAM), array.stream)
+        return dlpack.give(array, driver.address(array), driver.device_of(array))
+
+
+def dlpack_device(array):
+    """Return the kind and the number of the device that an array is on, as DLPack counts them."""
+    return dlpack.CUDA, driver.device_of(array)
+
+
+def item(array):
+    """Return the only element of an array as a Python number."""
+    return to_host(array).item()
+
+
+def copy(array):
+    """Return a C-contiguous copy of an array."""
+    return _gather(array, array.shape, empty_like(array))
+
+
+def copy_to(destination, array):
+    """Write an array into another of the same shape and dtype."""
+    _gather(array, array.shape, destination)
+
+
+def cast(array, dtype):
+    """Return an array in a dtype, rounded once; itself where it has it already."""
+    return array if array.dtype == dtype else _gather(array, array.shape, _empty_beside(array, array.shape, dtype))
+
+
+def contiguous(array, shape, dtype):
+    """Return an array broadcast to a shape in a dtype, C-contiguous; itself where it is that already."""
+    if array.dtype == dtype and array.shape == shape and array.is_c_contiguous():
+        return array
+    return _gather(array, shape, _empty_beside(array, shape, dtype))
+
+
+def overlap(array, other):
+    """Tell whether two arrays may share memory: whether the ranges of their addresses meet."""
+    if not (array.size and other.size) or driver.device_of(array) != driver.device_of(other):
+        return False
+    (start, stop), (other_start, other_stop) = _extent(array), _extent(other)
+    return start < other_stop and other_start < stop
+
+
+def is_writable_and_contiguous(array):
+    """Tell whether a kernel can write into an array."""
+    return array.is_c_contiguous()
+
+
+def add(a, b):
+    """Return a + b, broadcast; b may be a Python number."""
+    return _combine(operator.add, a, b)
+
+
+def subtract(a, b):
+    """Return a - b, broadcast; b may be a Python number."""
+    return _combine(operator.sub, a, b)
+
+
+def multiply(a, b):
+    """Return a * b, broadcast; b may be a Python number."""
+    return _combine(operator.mul, a, b)
+
+
+def sign(a):
+    """Return -1, 0 or 1 for each element, NaN for NaN."""
+    return _combine(_compare, a, 0)
+
+
+def sum_to(array, shape, dtype):
+    """Sum an array over the axes along which ``shape`` was broadcast to it: in float64, rounded once.
+
+    Each pass adds up to ``FAN`` elements a thread, in a fixed order, until one sum an output is left.
+    """
+    array = contiguous(array, array.shape, compute_dtype(array.dtype))
+    padded = (1,) * (array.ndim - len(shape)) + tuple(shape)
+    strides = [stride // array.dtype.itemsize for stride in array.strides]
+    axes = list(zip(array.shape, strides, padded, strict=True))
+    kept = _merged([(length, stride) for length, stride, wanted in axes if length == wanted])
+    summed = _merged([(length, stride) for length, stride, wanted in axes if length != wanted])
+    outputs, count = math.prod(kept[0]), math.prod(summed[0])
+    if array.size == 0:
+        return from_host(np.zeros(shape, dtype), device_of(array))
+    sums = flat(array)
+    while count > 1:
+        rows = -(-count // FAN)
+        summed_inside = summed[1][-1] < kept[1][-1]
+        sums = _add_up(sums, kept, summed, (outputs, rows, count), summed_inside)
+        kept = (outputs,), (rows if summed_inside else 1,)
+        summed, count = ((rows,), (1 if summed_inside else outputs,)), rows
+    return cast(driver.reinterpret(sums, tuple(shape), sums.dtype), dtype)
+
+
+def _add_up(source, kept, summed, sizes, summed_inside):
+    outputs, rows, _ = sizes
+    sums = _empty_beside(source, (outputs * rows,), np.dtype(np.float64))
+    layout = (*_unsigned(kept), *_unsigned(summed))
+    _launch(_sums_kernel(), sums.size, source, *layout, *map(np.uint64, sizes), summed_inside, sums)
+    return sums
+
+
+@functools.cache
+def _sums_kernel():
+    @cuda.jit
+    def sums_kernel(
+        source, kept_shape, kept_strides, summed_shape, summed_strides, outputs, rows, count, summed_inside, sums
+    ):
+        task = np.uint64(cuda.grid(1))
+        while task < outputs * rows:
+            output, row = (task // rows, task % rows) if summed_inside else (task % outputs, task // outputs)
+            start = offset(output, kept_shape, kept_strides)
+            total = 0.0
+            while row < count:
+                total += np.float64(source[start + offset(row, summed_shape, summed_strides)])
+                row += rows
+            sums[task] = total
+            task += np.uint64(cuda.gridsize(1))
+
+    return sums_kernel
+
+
+def _combine(operation, a, b):
+    dtype = _result_dtype(a, b)
+    compute = compute_dtype(dtype)
+    shape = np.broadcast_shapes(a.shape, b.shape) if is_array(b) else tuple(a.shape)
+    a, source = contiguous(a, shape, compute), NUMBER
+    if is_array(b):
+        b, source = flat(contiguous(b, shape, compute)), elements(compute, compute)
+    else:
+        b = driver.number(b, compute)
+    result = _empty_beside(a, shape, compute)
+    _launch(_combine_kernel(operation, source), result.size, flat(a), b, flat(result))
+    return cast(result, dtype)
+
+
+def _result_dtype(a, b):
+    """Return the dtype of a + b; a Python number promotes no float."""
+    if is_array(b):
+        return np.result_type(a.dtype, b.dtype)
+    return np.result_type(a.dtype, b) if a.dtype.kind in "iu" else a.dtype
+
+
+@functools.cache
+def _combine_kernel(operation, source):
+    at = source.at
+
+    @cuda.jit
+    def combine_kernel(a, b, result):
+        k = np.uint64(cuda.grid(1))
+        while k < np.uint64(result.size):
+            result[k] = operation(a[k], at(b, k))
+            k += np.uint64(cuda.gridsize(1))
+
+    return combine_kernel
+
+
+@inline
+def _compare(a, b):
+    kind = type(a)
+    return a if a != a else kind(a > b) - kind(a < b)
+
+
+def _gather(array, shape, destination):
+    """Write an array, broadcast to a shape, into a C-contiguous array of that many elements."""
+    layout = _broadcast_strides(array, shape)
+    source, start = _memory_of(array)
+    kernel = _gather_kernel(array.dtype, destination.dtype)
+    _launch(kernel, destination.size, source, start, *_unsigned(_merged(layout)), flat(bits(destination)))
+    return destination
+
+
+@functools.cache
+def _gather_kernel(source_dtype, dtype):
+    convert = converter(source_dtype, dtype)
+
+    @cuda.jit
+    def gather_kernel(source, start, shape, strides, destination):
+        k = np.uint64(cuda.grid(1))
+        while k < np.uint64(destination.size):
+            destination[k] = convert(source[start + offset(k, shape, strides)])
+            k += np.uint64(cuda.gridsize(1))
+
+    return gather_kernel
+
+
+def _launch(kernel, tasks, source, *arguments):
+    """Queue a kernel on the stream of the arrays that it takes; the last argument is its result."""
+    if not tasks:
+        return
+    device = driver.device_of(source)
+    with driver.activate(device):
+        stream = driver.common_stream(*(value for value in (source, *arguments) if is_array(value)))
+        driver.launch(kernel, driver.grid(tasks, device), stream, source, *arguments)
+
+
+def _empty_beside(array, shape, dtype):
+    with driver.activate(driver.device_of(array)):
+        return driver.empty(tuple(shape), dtype, array.stream)
+
+
+def _broadcast_strides(array, shape):
+    """Return the axes of an array broadcast to a shape, each its length and its stride in elements."""
+    lead = len(shape) - array.ndim
+    strides = [stride // array.dtype.itemsize for stride in array.strides]
+    strides = [0 if length == 1 else stride for length, stride in zip(array.shape, strides, strict=True)]
+    return list(zip(shape, [0] * lead + strides, strict=True))
+
+
+def _merged(axes):
+    """Return the shape and the strides of the fewest axes that walk over the same elements in the same order."""
+    merged = [(1, 0)]
+    for length, stride in axes:
+        outer_length, outer_stride = merged[-1]
+        if outer_length == 1 or outer_stride == length * stride:
+            merged[-1] = (outer_length * length, stride)
+        elif length > 1:
+            merged.append((length, stride))
+    return tuple(zip(*merged, strict=True))
+
+
+def _unsigned(layout):
+    shape, strides = layout
+    return tuple(map(np.uint64, shape)), tuple(map(np.int64, strides))
+
+
+def _memory_of(array):
+    """Return all the memory between an array's first and last address as a vector, and where its element 0 lies."""
+    if array.is_c_contiguous():
+        return flat(bits(array)), 0
+    dtype = bits_dtype(array.dtype)
+    start, stop = _extent(array)
+    length = (stop - start) // dtype.itemsize
+    source = driver.array_at(start, (length,), (dtype.itemsize,), dtype, owner=array, stream=array.stream)
+    return source, (driver.address(array) - start) // dtype.itemsize
+
+
+def _extent(array):
+    """Return the first address of an array and the one behind its last."""
+    first = driver.address(array)
+    steps = [(length - 1) * stride for length, stride in zip(array.shape, array.strides, strict=True)]
+    low, high = sum(step for step in steps if step < 0), sum(step for step in steps if step > 0)
+    return first + low, first + high + array.dtype.itemsize
+
+
+def flat(array):
+    """Return a C-contiguous array as a vector."""
+    return array if array.ndim == 1 else driver.reinterpret(array, (array.size,), array.dtype)
+
+
+def bits(array):
+    """Return a C-contiguous array as kernels and copies see it: bfloat16, which numba does not know, as its bits."""
+    dtype = bits_dtype(array.dtype)
+    return array if dtype == array.dtype else driver.reinterpret(array, tuple(array.shape), dtype)
+
+
+def bits_dtype(dtype):
+    return np.dtype(np.uint16) if dtype.name == "bfloat16" else dtype
+
+
+def compute_dtype(dtype):
+    return np.dtype(np.float32) if dtype.name in ("float16", "bfloat16") else dtype

@@ -1,0 +1,183 @@
+"""The door to numba.cuda, and the only file that imports it: devices, streams, launches and views of memory."""
+
+import contextlib
+import functools
+import threading
+import types
+import warnings
+
+import numpy as np
+
+try:
+    from numba import cuda
+    from numba.core import config
+    from numba.cuda.cudadrv import devicearray
+
+    _problem = "no usable NVIDIA GPU and driver were found" if not cuda.is_available() else None
+except (ImportError, AttributeError, OSError, RuntimeError) as error:
+    _problem = str(error)
+if _problem:
+    raise RuntimeError(
+        f"CUDA cannot be used here: {_problem}; it needs an NVIDIA GPU with its driver, and the extra "
+        "for its CUDA version: pip install 'numbarank[cuda12]' or pip install 'numbarank[cuda13]'"
+    )
+
+SIMULATING = bool(config.ENABLE_CUDASIM)
+DeviceArray = devicearray.FakeCUDAArray if SIMULATING else devicearray.DeviceNDArray
+
+# the simulator starts a Python thread for every CUDA thread
+THREADS = 32 if SIMULATING else 256
+_BLOCKS_A_PROCESSOR = 16
+_SIMULATED_BLOCKS = 4
+_simulation = threading.Lock()
+
+
+def inline(function):
+    """Compile a device function into its callers; the simulator calls it as it is."""
+    return function if SIMULATING else cuda.jit(device=True, inline="always")(function)
+
+
+def grid(tasks, device):
+    """Return how many blocks share the tasks of a launch, which loops over what is more than a task a thread."""
+    return max(1, min(-(-tasks // THREADS), max_blocks(device)))
+
+
+@functools.cache
+def max_blocks(device):
+    """Return the most blocks of any launch on a device."""
+    if SIMULATING:
+        return _SIMULATED_BLOCKS
+    return _BLOCKS_A_PROCESSOR * cuda.gpus[device].MULTIPROCESSOR_COUNT
+
+
+def launch(kernel, blocks, stream, *arguments):
+    """Queue a kernel on the current device."""
+    _configured(kernel, blocks, stream_pointer(stream), current_device())(*arguments)
+
+
+def _configure(kernel, blocks, pointer, device):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numba warns of small grids
+        return kernel[blocks, THREADS, cuda.external_stream(pointer) if pointer else 0]
+
+
+def _simulate(kernel, blocks, pointer, device):
+    def run(*arguments):
+        # one simulated kernel at a time; NumPy's scalars warn where a GPU computes NaN or infinity
+        with _simulation, warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            kernel[blocks, THREADS](*arguments)
+
+    return run
+
+
+_configured = _simulate if SIMULATING else functools.lru_cache(maxsize=4096)(_configure)
+
+
+def current_device():
+    """Return the number of the device that launches go to."""
+    return 0 if SIMULATING else cuda.get_current_device().id
+
+
+def device_number(device):
+    """Return the number in 'cuda:N'; the current device's for 'cuda'."""
+    number = int(device.partition(":")[2] or current_device())
+    if number >= len(cuda.gpus):
+        raise ValueError(f"device is {device!r}; this machine has {len(cuda.gpus)} CUDA device(s), counted from 0")
+    return number
+
+
+def device_of(array):
+    """Return the number of the device that an array is on."""
+    return 0 if SIMULATING else array.gpu_data.context.device.id
+
+
+def activate(device):
+    """Return a context in which allocations and launches go to a device."""
+    return contextlib.nullcontext() if device == current_device() else cuda.gpus[device]
+
+
+def stream_pointer(stream):
+    """Return a stream's handle; 0 stands for the default stream."""
+    return int(stream) if stream and not SIMULATING else 0
+
+
+def stream_at(pointer):
+    """Return the stream with a handle that another package gave."""
+    return 0 if SIMULATING else cuda.external_stream(pointer)
+
+
+def common_stream(*arrays):
+    """Return a stream on which the arrays may be used: the first one's that has any, which waits for the others'."""
+    streams = {stream_pointer(array.stream): array.stream for array in arrays if array.stream}
+    first, *others = streams.values() or (0,)
+    for other in others:
+        wait(first, other)
+    return first
+
+
+def wait(stream, other):
+    """Let a stream wait for what is queued on another so far; the host does not wait."""
+    if other:
+        event = cuda.event(timing=False)
+        event.record(other)
+        event.wait(stream)
+
+
+def empty(shape, dtype, stream=0):
+    """Return an uninitialised C-contiguous array on the current device."""
+    return cuda.device_array(shape, dtype, stream=stream)
+
+
+def number(value, dtype):
+    """Return a Python number as a kernel takes it: in the compute dtype, lest it promote the rest."""
+    with np.errstate(all="ignore"):
+        return dtype.type(value)
+
+
+def reinterpret(array, shape, dtype):
+    """Return the memory of a C-contiguous array under another shape, and a dtype of the same size."""
+    if SIMULATING:
+        return DeviceArray(array._ary.reshape(shape).view(dtype), array.stream)
+    strides = contiguous_strides(shape, dtype.itemsize)
+    return DeviceArray(shape, strides, dtype, stream=array.stream, gpu_data=array.gpu_data)
+
+
+def relabel(array, dtype):
+    """Return the memory of an array with a dtype of the same size; strides may be any."""
+    if SIMULATING:
+        return DeviceArray(array._ary.view(dtype), array.stream)
+    return DeviceArray(array.shape, array.strides, dtype, stream=array.stream, gpu_data=array.gpu_data)
+
+
+def contiguous_strides(shape, itemsize):
+    """Return the strides of a C-contiguous array."""
+    strides = []
+    for length in reversed(shape):
+        strides.append(itemsize)
+        itemsize *= length
+    return tuple(reversed(strides))
+
+
+def address(array):
+    """Return the address of an array's first element."""
+    if SIMULATING:
+        return array._ary.__array_interface__["data"][0]
+    return array.__cuda_array_interface__["data"][0]
+
+
+def array_at(pointer, shape, strides, dtype, owner, stream=0):
+    """Return the array at an address on the current device; it keeps the owner alive. ``dtype`` is a plain one."""
+    interface = {
+        "data": (pointer, False),
+        "shape": tuple(shape),
+        "strides": tuple(strides),
+        "typestr": dtype.str,
+        "version": 3,
+    }
+    if SIMULATING:
+        memory = types.SimpleNamespace(__array_interface__=interface, owner=owner)
+        return DeviceArray(np.asarray(memory), stream)
+    array = cuda.from_cuda_array_interface(interface, owner=owner, sync=False)
+    array.stream = stream
+    return array

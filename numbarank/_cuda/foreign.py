@@ -1,0 +1,116 @@
+"""Arrays of other packages on CUDA devices, taken over without a copy and never without a check."""
+
+import math
+import numbers
+
+import numpy as np
+
+from numbarank._cuda import dlpack, driver
+
+_BFLOAT16_TYPESTRS = ("<V2", "|V2", "V2")
+_LARGEST = 2**63
+
+
+def wrap(value):
+    """Return a device array on the memory of a numba array, or of one with a CUDA array interface or DLPack.
+
+    Raises
+    ------
+    TypeError, ValueError, BufferError
+        If what the object says about its memory is not well formed; nothing is read through its pointer then.
+    """
+    if isinstance(value, driver.DeviceArray):
+        return value
+    interface = getattr(value, "__cuda_array_interface__", None)
+    if interface is None:
+        return _array_at(*dlpack.take(value))
+    device = _device_that_holds(value)
+    return _array_at(*_read_interface(interface), value, device)
+
+
+def _device_that_holds(value):
+    """The interface does not name the device, DLPack does; without it, it is the current one."""
+    if not hasattr(value, "__dlpack_device__"):
+        return driver.current_device()
+    return int(value.__dlpack_device__()[1])
+
+
+def _read_interface(interface):
+    """Return address, shape, strides in bytes, dtype and stream of a CUDA array interface (version 0 to 3)."""
+    if not isinstance(interface, dict):
+        raise TypeError(f"__cuda_array_interface__ is a {type(interface).__name__}; it must be a dict")
+    missing = {"shape", "typestr", "data", "version"} - interface.keys()
+    if missing:
+        raise TypeError(f"__cuda_array_interface__ has no {', '.join(sorted(missing))}")
+    if not _is_index(interface["version"]) or interface["version"] > 3:
+        raise ValueError(f"__cuda_array_interface__ has version {interface['version']!r}; 0 to 3 are known")
+    if interface.get("mask") is not None:
+        raise TypeError("__cuda_array_interface__ has a mask; numbarank has no masks: pass the unmasked elements")
+    shape, strides = interface["shape"], interface.get("strides")
+    return _address(interface["data"]), shape, strides, _dtype(interface["typestr"]), _stream(interface.get("stream"))
+
+
+def _address(data):
+    if not isinstance(data, (tuple, list)) or len(data) != 2 or not _is_index(data[0] or 0):
+        raise TypeError(f"__cuda_array_interface__ has data {data!r}; it must be (address, is_read_only)")
+    return int(data[0] or 0)
+
+
+def _dtype(typestr):
+    if typestr in _BFLOAT16_TYPESTRS:
+        return dlpack.bfloat16()
+    try:
+        dtype = np.dtype(typestr)
+    except TypeError as error:
+        raise TypeError(f"__cuda_array_interface__ has typestr {typestr!r}: {error}") from error
+    if not isinstance(typestr, str) or dtype.hasobject or dtype.itemsize == 0:
+        raise TypeError(f"__cuda_array_interface__ has typestr {typestr!r}; it must be one of numbers")
+    if not dtype.isnative:
+        raise TypeError(f"__cuda_array_interface__ has typestr {typestr!r}; the byte order must be the machine's own")
+    return dtype
+
+
+def _stream(pointer):
+    if pointer is None:
+        return 0
+    if not _is_index(pointer) or pointer == 0:
+        raise ValueError(f"__cuda_array_interface__ has stream {pointer!r}; it must be None or a positive int")
+    return driver.stream_at(int(pointer))
+
+
+def _array_at(address, shape, strides, dtype, stream, owner, device):
+    """Check a layout and return the array there."""
+    shape = _indices("shape", shape)
+    strides = driver.contiguous_strides(shape, dtype.itemsize) if strides is None else _indices("strides", strides)
+    if len(strides) != len(shape):
+        raise ValueError(f"a device array has shape {shape} and strides {strides}; their lengths must be equal")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize >= _LARGEST:
+        raise ValueError(f"a device array has shape {shape}; each length must be at least 0, and its memory finite")
+    with driver.activate(driver.device_number(f"cuda:{device}")):
+        if math.prod(shape) == 0:
+            return driver.empty(shape, dtype, stream)
+        _check_address(address, shape, strides, dtype)
+        bits = np.dtype(np.uint16) if dtype.kind == "V" or dtype.name == "bfloat16" else dtype
+        array = driver.array_at(address, shape, strides, bits, owner, stream)
+    return array if bits is dtype else driver.relabel(array, dtype)
+
+
+def _check_address(address, shape, strides, dtype):
+    if address == 0:
+        raise ValueError(f"a device array of shape {shape} has a null pointer")
+    steps = [stride for length, stride in zip(shape, strides, strict=True) if length > 1]
+    if any(place % dtype.alignment for place in (address, *steps)):
+        raise ValueError(f"a device array of {dtype} has address {address:#x} and strides {strides}: not aligned")
+    reach = sum((length - 1) * abs(stride) for length, stride in zip(shape, strides, strict=True))
+    if reach >= _LARGEST:
+        raise ValueError(f"a device array of shape {shape} has strides {strides}, which no memory can hold")
+
+
+def _indices(name, values):
+    if not isinstance(values, (tuple, list)) or not all(map(_is_index, values)):
+        raise TypeError(f"a device array has {name} {values!r}; it must be a tuple of int")
+    return tuple(map(int, values))
+
+
+def _is_index(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
