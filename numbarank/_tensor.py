@@ -55,14 +55,12 @@ class Tensor:
 
         ``gradients`` takes the upstream gradient and returns a sequence: for each parent its gradient, or None.
         """
-        device = device or next(parent._device for parent in parents if parent is not None)
-        result = cls._wrap(data, device)
-        for parent in parents:
-            if parent is not None and parent._requires_grad:
-                result._requires_grad = True
-                result._parents = parents
-                result._gradients = gradients
-                break
+        sources = tuple([parent if parent is not None and parent._requires_grad else None for parent in parents])
+        result = cls._wrap(data, device or next(parent._device for parent in parents if parent is not None))
+        if sources.count(None) < len(sources):
+            result._requires_grad = True
+            result._parents = sources
+            result._gradients = gradients
         return result
 
     @classmethod
@@ -151,23 +149,22 @@ class Tensor:
         """
         if not self._requires_grad:
             raise RuntimeError("this Tensor does not require a gradient: create its inputs with requires_grad=True")
-        order = _from_last_to_first(self)
-        if any(tensor._gradients is _SPENT for tensor in order):
-            raise RuntimeError("this Tensor has already gone backward: compute the loss again before another pass")
-        pending = {id(self): self._first_gradient(gradient)}
-        for tensor in order:
-            upstream = pending.pop(id(tensor))
-            if tensor._gradients is None:
+        uses = _count_uses(self)
+        pending, ready = {self: self._first_gradient(gradient)}, [self]
+        while ready:
+            tensor = ready.pop()
+            upstream, gradients = pending.pop(tensor), tensor._gradients
+            if gradients is None:
                 tensor._accumulate(upstream)
                 continue
-            for parent, gradient in zip(tensor._parents, tensor._gradients(upstream), strict=True):
-                if parent is not None and parent._requires_grad:
-                    parent._add_pending(pending, gradient)
+            for parent, gradient in zip(tensor._parents, gradients(upstream), strict=True):
+                if parent is not None:
+                    earlier = pending.get(parent)
+                    pending[parent] = gradient if earlier is None else parent._arrays().add(earlier, gradient)
+                    uses[parent] -= 1
+                    if not uses[parent]:
+                        ready.append(parent)
             tensor._parents, tensor._gradients = (), _SPENT
-
-    def _add_pending(self, pending, gradient):
-        earlier = pending.get(id(self))
-        pending[id(self)] = gradient if earlier is None else self._arrays().add(earlier, gradient)
 
     def _first_gradient(self, gradient):
         arrays = self._arrays()
@@ -340,19 +337,20 @@ def _SPENT(upstream):
     raise RuntimeError("this Tensor has already gone backward")
 
 
-def _from_last_to_first(root):
-    """Return the Tensors that a backward pass from ``root`` reaches, each after all that were made from it."""
-    order, visited, stack = [], set(), [(root, False)]
+def _count_uses(root):
+    """Return how often each Tensor that a backward pass from ``root`` reaches was used to make the others."""
+    uses, stack = {}, [root]
     while stack:
-        tensor, is_done = stack.pop()
-        if is_done:
-            order.append(tensor)
-        elif id(tensor) not in visited:
-            visited.add(id(tensor))
-            stack.append((tensor, True))
-            parents = (parent for parent in tensor._parents if parent is not None and parent._requires_grad)
-            stack.extend((parent, False) for parent in parents)
-    return order[::-1]
+        tensor = stack.pop()
+        if tensor._gradients is _SPENT:
+            raise RuntimeError("this Tensor has already gone backward: compute the loss again before another pass")
+        for parent in tensor._parents:
+            if parent is not None:
+                if parent not in uses:
+                    uses[parent] = 0
+                    stack.append(parent)
+                uses[parent] += 1
+    return uses
 
 
 def _check_differentiable(array):

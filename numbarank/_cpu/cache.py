@@ -69,9 +69,11 @@ def private_folder():
     chosen = os.environ.get(FOLDER)
     root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(chosen) if chosen else Path(root, "numbarank")
+    if not folder.is_absolute():
+        return None
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder if folder.is_absolute() and _is_private(os.lstat(folder)) else None
+        return folder if _is_private(os.lstat(folder)) else None
     except OSError:
         return None
 
@@ -85,7 +87,7 @@ def _is_private(status):
 def _environment():
     """Return a hash of the sources, the versions and numba's settings."""
     digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
+    for path in sorted([*_PACKAGE.glob("_cpu/*.py"), *_PACKAGE.glob("losses/*.py")]):
         digest.update(path.read_bytes())
     settings = sorted(
         item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in _NO_INFLUENCE

@@ -50,11 +50,11 @@ def loss(formula, input1, input2, target, margin, reduction):
         result = walk(formula, pairs, reduction, None, (False, False, False), with_loss=True)[0]
     if x1 is input1 and x2 is input2 and y is target:
         return result
-    parents = tuple(value if isinstance(value, Tensor) else None for value in (input1, input2, target))
+    parents = [value if isinstance(value, Tensor) else None for value in (input1, input2, target)]
+    wanted = [parent is not None and parent.requires_grad for parent in parents]
 
     def gradients(upstream):
-        wanted = tuple(parent is not None and parent.requires_grad for parent in parents)
-        if is_plain and wanted == (True, True, False):
+        if is_plain and wanted == [True, True, False]:
             grads = _empty_pair(x1)
             _walk_plain(formula, x1, x2, y, margin, reduction, float(upstream), *grads, wants_total=False)
             return (*grads, None)

@@ -1,0 +1,135 @@
+"""Compiled loops on disk: found again, never of another version, never from a folder that others can write."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import numbarank as nr
+
+pytestmark = [
+    pytest.mark.usefixtures("cpu"),
+    pytest.mark.skipif(not hasattr(os, "geteuid"), reason="the cache needs POSIX owners and permissions"),
+]
+
+PACKAGE = Path(nr.__file__).parent
+LOSS = "import numbarank as nr; print(nr.margin_ranking_loss([1.0], [3.0], 1, margin=1.0))"
+COMPILATIONS = """
+from numba.core import event
+with event.install_recorder("numba:compile") as recorder:
+    import numbarank as nr
+    loss = nr.margin_ranking_loss([1.0], [3.0], 1, margin=1.0)
+print(loss, len(recorder.buffer) > 0)
+"""
+
+
+def run(code, folder=None, package=PACKAGE, **environment):
+    """Run code in a fresh process whose cache is in ``folder`` and return what it printed."""
+    variables = {"PATH": os.environ["PATH"], **environment}
+    if folder is not None:
+        variables["NUMBARANK_CACHE_DIR"] = str(folder)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=package.parent,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def filled(folder):
+    """A folder that a first process has filled."""
+    assert run(COMPILATIONS, folder) == "3.0 True"
+    return folder
+
+
+def test_a_second_process_compiles_nothing(filled):
+    assert run(COMPILATIONS, filled) == "3.0 False"
+
+
+def test_the_files_are_the_owners_alone(filled):
+    assert [path.stat().st_mode & 0o777 for path in filled.iterdir()] == [0o600] * len(list(filled.iterdir()))
+    assert filled.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_cache_can_be_switched_off(filled):
+    assert run(COMPILATIONS, filled, NUMBARANK_CACHE="0") == "3.0 True"
+
+
+def test_an_edited_formula_is_compiled_again(tmp_path, folder):
+    package = tmp_path / "copy" / "numbarank"
+    shutil.copytree(PACKAGE, package)
+    assert run(LOSS, folder, package) == "3.0"
+    formula = package / "losses" / "margin_ranking.py"
+    text = formula.read_text()
+    assert text.count("-y * (x1 - x2) + margin\n") == 2
+    formula.write_text(text.replace("-y * (x1 - x2) + margin\n", "-y * (x1 - x2) + margin + margin\n"))
+    assert run(LOSS, folder, package) == "4.0"
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 4096])
+def test_a_damaged_file_is_compiled_again(filled, damage):
+    for path in filled.iterdir():
+        path.write_bytes(damage)
+    assert run(COMPILATIONS, filled) == "3.0 True"
+    assert run(COMPILATIONS, filled) == "3.0 False"
+
+
+def test_a_changed_byte_is_noticed(filled):
+    for path in filled.iterdir():
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(bytes(data))
+    assert run(COMPILATIONS, filled) == "3.0 True"
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702])
+def test_a_folder_that_others_can_write_is_not_used(filled, mode):
+    filled.chmod(mode)
+    before = sorted(path.name for path in filled.iterdir())
+    assert run(COMPILATIONS, filled) == "3.0 True"
+    assert sorted(path.name for path in filled.iterdir()) == before
+
+
+def test_a_file_that_others_can_write_is_not_used(filled):
+    for path in filled.iterdir():
+        path.chmod(0o666)
+    assert run(COMPILATIONS, filled) == "3.0 True"
+
+
+def test_a_link_to_a_folder_is_not_used(tmp_path, filled):
+    link = tmp_path / "link"
+    link.symlink_to(filled)
+    assert run(COMPILATIONS, link) == "3.0 True"
+
+
+def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    assert run(LOSS, blocked / "cache") == "3.0"
+    assert run(LOSS, HOME=str(blocked)) == "3.0"
+
+
+def test_a_relative_folder_is_not_used():
+    assert run(COMPILATIONS, "relative") == "3.0 True"
+    assert not (PACKAGE.parent / "relative").exists()
+
+
+def test_several_processes_may_start_at_once(folder):
+    command = [sys.executable, "-c", LOSS]
+    options = {"env": {**os.environ, "NUMBARANK_CACHE_DIR": str(folder)}, "cwd": PACKAGE.parent, "text": True}
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, **options) for _ in range(3)]
+    assert [process.communicate(timeout=300)[0].strip() for process in processes] == ["3.0"] * 3
+    assert run(COMPILATIONS, folder) == "3.0 False"
