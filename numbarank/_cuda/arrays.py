@@ -8,7 +8,7 @@ import numpy as np
 
 from numbarank._cuda import dlpack, driver, foreign
 from numbarank._cuda.driver import cuda, inline
-from numbarank._cuda.memory import NUMBER, converter, elements, offset
+from numbarank._cuda.memory import bits_dtype, converter, offset
 
 wrap = foreign.wrap
 FAN = 64
@@ -160,12 +160,14 @@ def _add_up(source, kept, summed, sizes, summed_inside):
     outputs, rows, _ = sizes
     sums = _empty_beside(source, (outputs * rows,), np.dtype(np.float64))
     layout = (*_unsigned(kept), *_unsigned(summed))
-    _launch(_sums_kernel(), sums.size, source, *layout, *map(np.uint64, sizes), summed_inside, sums)
+    _launch(sums_kernel(), sums.size, source, *layout, *map(np.uint64, sizes), summed_inside, sums)
     return sums
 
 
 @functools.cache
-def _sums_kernel():
+def sums_kernel():
+    """Return the kernel in which each thread adds up to ``FAN`` elements."""
+
     @cuda.jit
     def sums_kernel(
         source, kept_shape, kept_strides, summed_shape, summed_strides, outputs, rows, count, summed_inside, sums
@@ -188,13 +190,10 @@ def _combine(operation, a, b):
     dtype = _result_dtype(a, b)
     compute = compute_dtype(dtype)
     shape = np.broadcast_shapes(a.shape, b.shape) if is_array(b) else tuple(a.shape)
-    a, source = contiguous(a, shape, compute), NUMBER
-    if is_array(b):
-        b, source = flat(contiguous(b, shape, compute)), elements(compute, compute)
-    else:
-        b = driver.number(b, compute)
+    a = contiguous(a, shape, compute)
+    b = flat(contiguous(b, shape, compute)) if is_array(b) else driver.number(b, compute)
     result = _empty_beside(a, shape, compute)
-    _launch(_combine_kernel(operation, source), result.size, flat(a), b, flat(result))
+    _launch(combine_kernel(operation, is_array(b)), result.size, flat(a), b, flat(result))
     return cast(result, dtype)
 
 
@@ -206,17 +205,28 @@ def _result_dtype(a, b):
 
 
 @functools.cache
-def _combine_kernel(operation, source):
-    at = source.at
+def combine_kernel(operation, with_array):
+    """Return the kernel of an operation of two arrays, or of an array and a number."""
+    other = _element if with_array else _number
 
     @cuda.jit
     def combine_kernel(a, b, result):
         k = np.uint64(cuda.grid(1))
         while k < np.uint64(result.size):
-            result[k] = operation(a[k], at(b, k))
+            result[k] = operation(a[k], other(b, k))
             k += np.uint64(cuda.gridsize(1))
 
     return combine_kernel
+
+
+@inline
+def _element(array, k):
+    return array[k]
+
+
+@inline
+def _number(number, k):
+    return number
 
 
 @inline
@@ -225,17 +235,21 @@ def _compare(a, b):
     return a if a != a else kind(a > b) - kind(a < b)
 
 
+OPERATIONS = operator.add, operator.sub, operator.mul, _compare
+
+
 def _gather(array, shape, destination):
     """Write an array, broadcast to a shape, into a C-contiguous array of that many elements."""
     layout = _broadcast_strides(array, shape)
     source, start = _memory_of(array)
-    kernel = _gather_kernel(array.dtype, destination.dtype)
+    kernel = gather_kernel(array.dtype, destination.dtype)
     _launch(kernel, destination.size, source, start, *_unsigned(_merged(layout)), flat(bits(destination)))
     return destination
 
 
 @functools.cache
-def _gather_kernel(source_dtype, dtype):
+def gather_kernel(source_dtype, dtype):
+    """Return the kernel that copies elements from where strides say into a C-contiguous array."""
     convert = converter(source_dtype, dtype)
 
     @cuda.jit
@@ -316,10 +330,6 @@ def bits(array):
     """Return a C-contiguous array as kernels and copies see it: bfloat16, which numba does not know, as its bits."""
     dtype = bits_dtype(array.dtype)
     return array if dtype == array.dtype else driver.reinterpret(array, tuple(array.shape), dtype)
-
-
-def bits_dtype(dtype):
-    return np.dtype(np.uint16) if dtype.name == "bfloat16" else dtype
 
 
 def compute_dtype(dtype):

@@ -12,6 +12,7 @@ try:
     from numba import cuda
     from numba.core import config
     from numba.cuda.cudadrv import devicearray
+    from numba.cuda.extending import intrinsic  # noqa: F401
 
     _problem = "no usable NVIDIA GPU and driver were found" if not cuda.is_available() else None
 except (ImportError, AttributeError, OSError, RuntimeError) as error:

@@ -42,7 +42,7 @@ def _read_interface(interface):
     missing = {"shape", "typestr", "data", "version"} - interface.keys()
     if missing:
         raise TypeError(f"__cuda_array_interface__ has no {', '.join(sorted(missing))}")
-    if not _is_index(interface["version"]) or interface["version"] > 3:
+    if not _is_index(interface["version"]) or not 0 <= interface["version"] <= 3:
         raise ValueError(f"__cuda_array_interface__ has version {interface['version']!r}; 0 to 3 are known")
     if interface.get("mask") is not None:
         raise TypeError("__cuda_array_interface__ has a mask; numbarank has no masks: pass the unmasked elements")

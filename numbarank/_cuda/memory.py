@@ -1,26 +1,55 @@
 """Reading, converting and writing inside kernels: the twin of the CPU room's file of this name.
 
-A value is read from where it is: an array, a single cell on the device, or a number. The kernels are built from the
-functions chosen here, so one text serves every combination. Indices are unsigned: signed ones cost a division.
+A value is read from where it is: an array, a single cell on the device, or a number. Kernels are built from the
+functions that are chosen here, so one text serves every combination. Indices are unsigned: signed ones cost a division.
 """
 
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
-from numbarank._cuda.driver import inline
+from numbarank._cuda import vectors
+from numbarank._cuda.driver import SIMULATING, cuda, inline
 
 
 class Source(NamedTuple):
-    """How a kernel reads an input.
+    """How a kernel reads an input, a group of elements at a time.
 
-    ``prepare(source, divisor)`` runs once a thread, ``at(prepared, k)`` returns the value for element ``k``.
+    ``prepare(source, divisor)`` runs once a thread; ``fill(values, prepared, group)`` sets an array to the elements of
+    a group, in the compute dtype.
     """
 
     prepare: Callable
-    at: Callable
+    fill: Callable
+
+
+@functools.cache
+def source(kind, compute, width):
+    """Return how to read a number (None), or an array: (dtype, whether its one element stands for all)."""
+    if kind is None:
+        return Source(_itself, _repeat(width))
+    dtype, is_cell = kind
+    convert = converter(dtype, compute)
+
+    @inline
+    def quotient(source, divisor):
+        return convert(source[0]) / divisor
+
+    if is_cell:
+        return Source(quotient, _repeat(width))
+    return Source(_itself, _fill_simply(width, convert) if SIMULATING or width == 1 else _fill(width, convert))
+
+
+@functools.cache
+def sink(dtype, compute, width):
+    """Return the function that writes an array of values as a group of a result; nothing where there is no dtype."""
+    if dtype is None:
+        return _write_nothing
+    convert = converter(compute, dtype)
+    return _write_simply(width, convert) if SIMULATING or width == 1 else _write(width, convert, bits_dtype(dtype))
 
 
 @inline
@@ -29,54 +58,65 @@ def _itself(source, divisor):
 
 
 @inline
-def _same(source, k):
-    return source
+def _write_nothing(destination, group, values):
+    pass
 
 
-NUMBER = Source(_itself, _same)
-
-
-@functools.cache
-def elements(dtype, compute):
-    """Return how to read an array, in the compute dtype."""
-    convert = converter(dtype, compute)
-
+def _repeat(width):
     @inline
-    def at(source, k):
-        return convert(source[k])
+    def repeat(values, number, group):
+        for j in range(width):
+            values[j] = number
 
-    return Source(_itself, at)
+    return repeat
 
 
-@functools.cache
-def cell(dtype, compute):
-    """Return how to read an array of one element that stands for all, divided by the divisor."""
-    convert = converter(dtype, compute)
-
+def _fill_simply(width, convert):
     @inline
-    def prepare(source, divisor):
-        return convert(source[0]) / divisor
+    def fill(values, source, group):
+        for j in range(width):
+            values[j] = convert(source[group * np.uint64(width) + np.uint64(j)])
 
-    return Source(prepare, _same)
+    return fill
 
 
-@functools.cache
-def writer(compute, dtype):
-    """Return the function that writes an element of a result; nothing, where there is no dtype."""
-    if dtype is None:
-        return _skip
-    convert = converter(compute, dtype)
-
+def _write_simply(width, convert):
     @inline
-    def write(destination, k, value):
-        destination[k] = convert(value)
+    def write(destination, group, values):
+        for j in range(width):
+            destination[group * np.uint64(width) + np.uint64(j)] = convert(values[j])
 
     return write
 
 
-@inline
-def _skip(destination, k, value):
-    pass
+def _fill(width, convert):
+    load = vectors.loader(width)
+
+    @inline
+    def fill(values, source, group):
+        loaded = load(source, group)
+        for j in range(width):
+            values[j] = convert(loaded[j])
+
+    return fill
+
+
+def _write(width, convert, dtype):
+    store, kind = vectors.storer(width), numba.from_dtype(dtype)
+
+    @inline
+    def write(destination, group, values):
+        converted = cuda.local.array(width, kind)
+        for j in range(width):
+            converted[j] = convert(values[j])
+        store(destination, group, converted)
+
+    return write
+
+
+def bits_dtype(dtype):
+    """Return the dtype that kernels see: bfloat16, which numba does not know, as its bits."""
+    return np.dtype(np.uint16) if dtype.name == "bfloat16" else dtype
 
 
 @inline
@@ -95,8 +135,11 @@ def converter(source, dtype):
 
     bfloat16 elements are handled as their bits, which are the upper half of a float32.
     """
-    if source.name == "bfloat16":
-        return _compose(_from_bfloat16, converter(np.dtype(np.float32), dtype))
+    if source == dtype:
+        return _cast(bits_dtype(dtype).type)
+    if source.name in ("float16", "bfloat16"):
+        widen = _cast(np.float32) if source.name == "float16" else _from_bfloat16
+        return _compose(widen, converter(np.dtype(np.float32), dtype))
     if dtype.name == "bfloat16":
         return _compose(_to_odd_float32, _to_bfloat16) if source.itemsize > 4 else _float32_to_bfloat16
     return _cast(dtype.type)
@@ -126,11 +169,11 @@ def _from_bfloat16(bits):
 @inline
 def _to_bfloat16(x):
     """Round a float32 to the nearest, ties to even."""
-    if x != x:
-        return np.uint16(0x7FC0)
     bits = x.view(np.uint32)
-    tie = (bits >> np.uint32(16)) & np.uint32(1)
-    return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + tie) >> np.uint32(16))
+    upper = bits >> np.uint32(16)
+    if x != x:
+        return np.uint16(upper | np.uint32(0x40))
+    return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + (upper & np.uint32(1))) >> np.uint32(16))
 
 
 @inline

@@ -7,15 +7,26 @@ partial sum, a single block adds these. Sums are float64; those of float64 losse
 import functools
 import math
 import threading
+from typing import NamedTuple
 
+import numba
 import numpy as np
 
-from numbarank._cuda import arrays, driver
+from numbarank._cuda import arrays, driver, memory, vectors
 from numbarank._cuda.driver import THREADS, cuda, inline
-from numbarank._cuda.memory import NUMBER, cell, elements, writer
 
 _DOWN = 2.0**-64
 _kept = threading.local()
+
+
+class Layout(NamedTuple):
+    """What kind of inputs a kernel reads, and of results it writes, in groups of how many."""
+
+    scores: np.dtype
+    target: tuple | None
+    upstream: tuple | None
+    results: tuple
+    width: int
 
 
 def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, grad_y, wants_total):
@@ -40,28 +51,20 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
     """
     compute, device, results = arrays.compute_dtype(x1.dtype), driver.device_of(x1), (losses, grad1, grad2, grad_y)
     if x1.size == 0:
-        nothing = np.array(0.0 if divisor else math.nan, compute)
-        return arrays.from_host(nothing, arrays.device_of(x1)) if wants_total else None
+        return _total_of_nothing(compute, divisor, arrays.device_of(x1)) if wants_total else None
     if not arrays.is_array(upstream):
         upstream /= divisor
-    kernel = walk_kernel(
-        formula,
-        compute,
-        elements(x1.dtype, compute),
-        _source(y, compute),
-        _source(upstream, compute),
-        tuple(writer(compute, None if result is None else result.dtype) for result in results),
-        wants_total,
-    )
-    blocks = driver.grid(x1.size, device)
+    width = _width(x1.dtype, (x1, x2, y, upstream, *results))
+    dtypes = tuple(None if result is None else result.dtype for result in results)
+    kernel = walk_kernel(formula, Layout(x1.dtype, _kind(y), _kind(upstream), dtypes, width), wants_total)
+    blocks = driver.grid(-(-x1.size // width), device)
+    values = (x1, x2, y, margin, upstream, divisor, *results)
     with driver.activate(device):
-        stream = driver.common_stream(*filter(arrays.is_array, (x1, x2, y, upstream, *results)))
+        stream = driver.common_stream(*filter(arrays.is_array, values))
         partials = _partials(device, stream) if wants_total else 0
-        values = (x1, x2, y, margin, upstream, divisor, *results)
         driver.launch(kernel, blocks, stream, *(_argument(value, compute) for value in values), partials)
-        for result in results:
-            if result is not None:
-                result.stream = stream
+        for result in filter(arrays.is_array, results):
+            result.stream = stream
         return _finish(partials, blocks, divisor, compute, stream) if wants_total else None
 
 
@@ -70,10 +73,20 @@ def storage_dtype(dtype):
     return dtype
 
 
-def _source(value, compute):
-    if not arrays.is_array(value):
-        return NUMBER
-    return (elements if value.ndim else cell)(value.dtype, compute)
+def _total_of_nothing(compute, divisor, device):
+    return arrays.from_host(np.array(0.0 if divisor else math.nan, compute), device)
+
+
+def _kind(value):
+    return (value.dtype, value.ndim == 0) if arrays.is_array(value) else None
+
+
+def _width(dtype, values):
+    """Return how many pairs to read at a time: as many as 128 bits hold, or one where an address does not fit."""
+    width = vectors.BYTES // dtype.itemsize
+    in_groups = (value for value in values if arrays.is_array(value) and value.ndim)
+    fits = all(driver.address(array) % vectors.alignment(array.dtype, width) == 0 for array in in_groups)
+    return width if fits else 1
 
 
 def _argument(value, compute):
@@ -119,6 +132,17 @@ def _add_plainly(high, low, x):
 
 
 @inline
+def _add_scaled(high, low, x):
+    """Add so much less of each number that no sum overflows."""
+    return _add(high, low, x * _DOWN)
+
+
+@inline
+def _add_nothing(high, low, x):
+    return high, low
+
+
+@inline
 def _block_total(high, low):
     """Return the sum over the threads of a block, the same in each of them."""
     highs = cuda.shared.array(THREADS, np.float64)
@@ -139,50 +163,90 @@ def _block_total(high, low):
 
 
 @functools.cache
-def walk_kernel(formula, compute, x_source, y_source, upstream_source, writers, wants_total):
+def walk_kernel(formula, layout, wants_total):
     """Return the kernel that walks over the pairs of a formula."""
-    value, slope = inline(formula.value), inline(formula.slope)
-    x_at, y_at, upstream_at = x_source.at, y_source.at, upstream_source.at
-    prepare_y, prepare_upstream = y_source.prepare, upstream_source.prepare
-    write_loss, write_grad1, write_grad2, write_grad_y = writers
-    may_overflow = compute.itemsize > 4
-    add = _add if may_overflow else _add_plainly
+    may_overflow = layout.scores.itemsize > 4
+    add = (_add if may_overflow else _add_plainly) if wants_total else _add_nothing
+    walk = _walk(formula, layout, add)
+    total_again = _walk(formula, layout._replace(results=(None,) * 4), _add_scaled)
+    prepare_target, prepare_upstream = (_source(layout, kind).prepare for kind in (layout.target, layout.upstream))
 
     @cuda.jit
     def walk_kernel(x1, x2, y, margin, upstream, divisor, losses, grad1, grad2, grad_y, partials):
-        size = np.uint64(x1.size)
         thread, threads = np.uint64(cuda.grid(1)), np.uint64(cuda.gridsize(1))
-        y_, upstream_ = prepare_y(y, type(margin)(1)), prepare_upstream(upstream, divisor)
-        high = low = 0.0
-        k = thread
-        while k < size:
-            a, b, c = x_at(x1, k), x_at(x2, k), y_at(y_, k)
-            loss = value(a, b, c, margin)
-            by_x1, by_y = slope(a, b, c, margin, upstream_at(upstream_, k))
-            write_loss(losses, k, loss)
-            write_grad1(grad1, k, by_x1)
-            write_grad2(grad2, k, -by_x1)
-            write_grad_y(grad_y, k, by_y)
-            if wants_total:
-                high, low = add(high, low, loss)
-            k += threads
+        y, upstream = prepare_target(y, type(margin)(1)), prepare_upstream(upstream, divisor)
+        high, low = walk(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, thread, threads)
         if wants_total:
             high, low = _block_total(high, low)
             unit = 1.0
             if may_overflow and not math.isfinite(high + low):
                 unit = _DOWN
-                high = low = 0.0
-                k = thread
-                while k < size:
-                    loss = value(x_at(x1, k), x_at(x2, k), y_at(y_, k), margin)
-                    high, low = _add(high, low, loss * unit)
-                    k += threads
+                high, low = total_again(x1, x2, y, margin, upstream, 0, 0, 0, 0, thread, threads)
                 high, low = _block_total(high, low)
             if cuda.threadIdx.x == 0:
                 block = cuda.blockIdx.x
                 partials[0, block], partials[1, block], partials[2, block] = high, low, unit
 
     return walk_kernel
+
+
+def _source(layout, kind, width=1):
+    return memory.source(kind, arrays.compute_dtype(layout.scores), width)
+
+
+def _walk(formula, layout, add):
+    """Return the device function in which a thread walks over its pairs, group by group, and adds their losses."""
+    walk_group, walk_one = _walk_group(formula, layout, layout.width, add), _walk_group(formula, layout, 1, add)
+    width = np.uint64(layout.width)
+
+    @inline
+    def walk(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, thread, threads):
+        high = low = 0.0
+        size = np.uint64(x1.size)
+        groups = size // width
+        group = thread
+        while group < groups:
+            high, low = walk_group(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, group)
+            group += threads
+        k = groups * width + thread
+        if k < size:
+            high, low = walk_one(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k)
+        return high, low
+
+    return walk
+
+
+def _walk_group(formula, layout, width, add):
+    """Return the device function that reads a group of pairs, writes what is wanted and adds their losses."""
+    value, slope = inline(formula.value), inline(formula.slope)
+    compute = arrays.compute_dtype(layout.scores)
+    fill_scores = _source(layout, (layout.scores, False), width).fill
+    fill_target, fill_upstream = (_source(layout, kind, width).fill for kind in (layout.target, layout.upstream))
+    write_losses, write_grad1, write_grad2, write_grad_y = (memory.sink(d, compute, width) for d in layout.results)
+    kind = numba.from_dtype(compute)
+
+    @inline
+    def walk_group(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, group):
+        a, b = cuda.local.array(width, kind), cuda.local.array(width, kind)
+        c, u = cuda.local.array(width, kind), cuda.local.array(width, kind)
+        loss, by_x1 = cuda.local.array(width, kind), cuda.local.array(width, kind)
+        by_x2, by_y = cuda.local.array(width, kind), cuda.local.array(width, kind)
+        fill_scores(a, x1, group)
+        fill_scores(b, x2, group)
+        fill_target(c, y, group)
+        fill_upstream(u, upstream, group)
+        for j in range(width):
+            loss[j] = value(a[j], b[j], c[j], margin)
+            by_x1[j], by_y[j] = slope(a[j], b[j], c[j], margin, u[j])
+            by_x2[j] = -by_x1[j]
+            high, low = add(high, low, loss[j])
+        write_losses(losses, group, loss)
+        write_grad1(grad1, group, by_x1)
+        write_grad2(grad2, group, by_x2)
+        write_grad_y(grad_y, group, by_y)
+        return high, low
+
+    return walk_group
 
 
 @functools.cache

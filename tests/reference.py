@@ -1,0 +1,202 @@
+"""The NumPy oracle: margin ranking loss written for the eye, not for speed.
+
+It knows nothing of the library. Elementwise values follow the formula with one rounding an operation in the
+compute dtype (float32 for the two half types, which are rounded once, at the store); sums are exact rational
+numbers, rounded once.
+"""
+
+import functools
+import math
+from fractions import Fraction
+
+import numpy as np
+
+try:
+    import ml_dtypes
+except ImportError:
+    ml_dtypes = None
+
+FLOAT16, FLOAT32, FLOAT64 = (np.dtype(name) for name in ("float16", "float32", "float64"))
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16) if ml_dtypes else None
+FLOATS = tuple(dtype for dtype in (FLOAT64, FLOAT32, FLOAT16, BFLOAT16) if dtype is not None)
+
+# (size_average, reduce) -> the reduction they stand for; None where neither was given
+LEGACY = {
+    (None, None): None,
+    (None, True): "mean",
+    (None, False): "none",
+    (True, None): "mean",
+    (True, True): "mean",
+    (True, False): "none",
+    (False, None): "sum",
+    (False, True): "sum",
+    (False, False): "none",
+}
+
+
+# ---------------------------------------------------------------- dtypes
+
+
+def native(dtype):
+    """The dtype in this machine's byte order."""
+    dtype = np.dtype(dtype)
+    return dtype if dtype == BFLOAT16 else dtype.newbyteorder("=")
+
+
+def is_python_number(x):
+    return isinstance(x, int | float) and not isinstance(x, np.generic)
+
+
+def promote(a, b):
+    """The common dtype of two of the four: the wider one; the two half types meet in float32."""
+    if a == b:
+        return a
+    if a.itemsize == b.itemsize:
+        return FLOAT32
+    return max(a, b, key=lambda dtype: dtype.itemsize)
+
+
+def gradient_dtype(x):
+    """A gradient has its input's dtype, and float64 where that is an integer."""
+    dtype = native(np.asarray(x).dtype)
+    return dtype if dtype in FLOATS else FLOAT64
+
+
+def loss_dtype(x1, x2, y):
+    """Scores promote, integers as float64, Python numbers not at all; so do targets that are floating arrays."""
+    dtypes = [gradient_dtype(x) for x in (x1, x2) if not is_python_number(x)]
+    if np.ndim(y) > 0 and native(np.asarray(y).dtype) in FLOATS:
+        dtypes.append(gradient_dtype(y))
+    return functools.reduce(promote, dtypes) if dtypes else FLOAT64
+
+
+def compute_dtype(dtype):
+    return FLOAT64 if dtype == FLOAT64 else FLOAT32
+
+
+def target_is_refused(dtype):
+    """bool cannot be negated, unsigned integers wrap, the rest are no numbers that a loss can use."""
+    dtype = native(dtype)
+    return dtype.kind != "i" and dtype not in FLOATS
+
+
+def target_is_ones(y):
+    return bool((np.abs(np.asarray(y).astype(np.float64)) == 1).all())
+
+
+# ---------------------------------------------------------------- exact sums
+
+
+def exact_sum(values):
+    """The sum of floating values: a Fraction, or the float inf, -inf or nan that IEEE gives."""
+    values = np.asarray(values).astype(np.float64).ravel()
+    special = values[~np.isfinite(values)]
+    if special.size:
+        with np.errstate(all="ignore"):
+            return float(special.sum())
+    # value = integer * 2**(exponent - 53), the exponent never below -1073; integers are added up an exponent
+    # at a time, in two halves whose float64 sums are exact below 2**26 values
+    mantissa, exponent = np.frexp(values)
+    integer = (mantissa * 2.0**53).astype(np.int64)
+    high = np.bincount(exponent + 1073, weights=integer >> 27)
+    low = np.bincount(exponent + 1073, weights=integer & (2**27 - 1))
+    total = sum(((int(high[e]) << 27) + int(low[e])) << e for e in range(high.size))
+    return Fraction(total, 1 << (1073 + 53))
+
+
+def rounded(exact, dtype):
+    """An exact result as the nearest scalar of the dtype, ties to even, infinite where it is too large."""
+    if isinstance(exact, Fraction):
+        exact = _round_to_odd(exact) if dtype != FLOAT64 else _nearest_float64(exact)
+    with np.errstate(all="ignore"):
+        return np.asarray(exact, np.float64).astype(dtype)[()]
+
+
+def _nearest_float64(exact):
+    try:
+        return float(exact)
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
+
+
+def _round_to_odd(exact):
+    """A float64 from which rounding to fewer bits gives what rounding the exact number would give."""
+    near = _nearest_float64(exact)
+    if math.isinf(near) or Fraction(near) == exact:
+        return near
+    if int(np.float64(near).view(np.int64)) % 2 == 0:
+        near = math.nextafter(near, math.inf if exact > near else -math.inf)
+    return near
+
+
+# ---------------------------------------------------------------- the loss
+
+
+def _converted(x1, x2, y, margin):
+    """All four in the compute dtype, the arrays broadcast against each other."""
+    compute = compute_dtype(loss_dtype(x1, x2, y))
+    arrays = [np.asarray(x).astype(compute) for x in (x1, x2, y)]
+    return (*np.broadcast_arrays(*arrays), np.asarray(margin).astype(compute))
+
+
+def losses(x1, x2, y, margin=0.0):
+    """Elementwise losses in the compute dtype."""
+    with np.errstate(all="ignore"):
+        x1, x2, y, margin = _converted(x1, x2, y, margin)
+        z = np.asarray(-y * (x1 - x2) + margin)
+        return np.where(z < 0, z.dtype.type(0), z)
+
+
+def loss(x1, x2, y, margin=0.0, reduction="mean"):
+    """What margin_ranking_loss should return: an array for 'none', a scalar of the loss dtype otherwise."""
+    pairs, dtype = losses(x1, x2, y, margin), loss_dtype(x1, x2, y)
+    if reduction == "none":
+        with np.errstate(all="ignore"):
+            return pairs.astype(dtype)
+    total = exact_sum(pairs)
+    if reduction == "mean":
+        total = total / pairs.size if pairs.size else math.nan
+    return rounded(total, dtype)
+
+
+def slopes(x1, x2, y, margin=0.0, reduction="mean", gradient=1.0):
+    """Gradients of every pair by x1, x2 and y, in the compute dtype and the shape of the output."""
+    with np.errstate(all="ignore"):
+        x1, x2, y, margin = _converted(x1, x2, y, margin)
+        upstream = np.asarray(gradient).astype(margin.dtype)
+        if reduction == "mean" and x1.size:
+            upstream = upstream / upstream.dtype.type(x1.size)
+        z = -y * (x1 - x2) + margin
+        d = np.where(z >= 0, upstream, margin.dtype.type(0))
+        by_x1 = np.asarray(d * -y)
+        return by_x1, -by_x1, np.asarray(-(d * (x1 - x2)))
+
+
+def _rows(full, shape):
+    """The elements of `full` that one element of a broadcast input stands for, a row an element."""
+    owner = np.broadcast_to(np.arange(math.prod(shape)).reshape(shape), full.shape).ravel()
+    return full.ravel()[np.argsort(owner, kind="stable")].reshape(math.prod(shape), -1)
+
+
+def summed_to(full, shape, dtype):
+    """A gradient in its input's own shape: exact sums over the broadcast axes, rounded once."""
+    if full.shape == shape or not full.size:
+        with np.errstate(all="ignore"):
+            return full.astype(dtype) if full.shape == shape else np.zeros(shape, dtype)
+    sums = [rounded(exact_sum(row), dtype) for row in _rows(full, shape)]
+    return np.array(sums, dtype).reshape(shape)
+
+
+def float64_sum_error(full, shape):
+    """How far float64 sums over the broadcast axes may lie from the exact ones, in any order of adding."""
+    if full.shape == shape or not full.size:
+        return np.zeros(shape)
+    with np.errstate(all="ignore"):
+        rows = np.abs(_rows(full, shape).astype(np.float64))
+        return (rows.sum(axis=1) * (rows.shape[1] * 2.0**-53)).reshape(shape)
+
+
+def gradients(x1, x2, y, margin=0.0, reduction="mean", gradient=1.0):
+    """The gradients of x1, x2 and y, each in its input's own shape and dtype."""
+    full = slopes(x1, x2, y, margin, reduction, gradient)
+    return tuple(summed_to(g, np.shape(x), gradient_dtype(x)) for g, x in zip(full, (x1, x2, y), strict=True))

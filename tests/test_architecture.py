@@ -1,0 +1,187 @@
+"""The rooms of the house: who imports whom, and what a formula may not contain."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "numbarank"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# room -> the rooms of ours it may import (its own files always), and the packages that it may
+ROOMS = {
+    "__init__": ({"losses", "_tensor"}, set()),
+    "losses": ({"_dispatch", "_inputs", "_reduction", "_tensor"}, {"numpy"}),
+    "_tensor": ({"_dispatch"}, {"numpy"}),
+    "_inputs": (set(), {"numpy"}),
+    "_reduction": (set(), {"numpy"}),
+    "_dispatch": ({"_cpu", "_cuda"}, set()),
+    "_cpu": (set(), {"numpy", "numba", "llvmlite"}),
+    "_cuda": (set(), {"numpy", "numba", "llvmlite"}),
+    "torch": (None, {"numpy", "torch"}),
+    "dask": (None, {"numpy", "dask"}),
+    "objectives": (None, {"numpy"}),
+}
+EDGES = {"torch", "dask", "objectives"}
+FRAMEWORKS = {"torch", "cupy", "jax", "dask", "ml_dtypes", "numba_cuda", "numba_cuda_mlir"}
+
+
+def room_of(path):
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports_of(path):
+    """Full names of everything a file imports, relative imports resolved."""
+    package = ("numbarank", *path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def ours(path):
+    """The rooms of ours that a file imports, other than its own; "public" for the package itself."""
+    for name in imports_of(path):
+        first, *rest = name.split(".")
+        if first == "numbarank":
+            known = rest and (rest[0] in ROOMS or (PACKAGE / rest[0]).exists())
+            room = rest[0] if known else "public"
+            if room != room_of(path):
+                yield room
+
+
+def foreign(path):
+    """Packages of others that a file imports."""
+    for name in imports_of(path):
+        first = name.split(".")[0]
+        if first != "numbarank" and first not in sys.stdlib_module_names:
+            yield first
+
+
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+
+
+def test_there_is_something_to_read():
+    assert {"__init__", "losses", "_tensor", "_inputs", "_reduction", "_dispatch", "_cpu", "_cuda"} <= {
+        room_of(path) for path in FILES
+    }
+
+
+@every_file
+def test_every_file_has_a_room(path):
+    assert room_of(path) in ROOMS, f"{room_of(path)} is new: give it a line in the table"
+
+
+@every_file
+def test_rooms_import_only_their_neighbours(path):
+    allowed, _ = ROOMS[room_of(path)]
+    found = set(ours(path))
+    assert found <= ({"public"} if allowed is None else allowed)
+
+
+@every_file
+def test_packages_stay_in_their_rooms(path):
+    _, allowed = ROOMS[room_of(path)]
+    assert set(foreign(path)) <= allowed
+
+
+@every_file
+def test_only_the_cuda_room_imports_numba_cuda(path):
+    found = [name for name in imports_of(path) if name.split(".")[:2] == ["numba", "cuda"] or "numba_cuda" in name]
+    assert not found or room_of(path) == "_cuda"
+
+
+def test_the_cuda_room_imports_numba_cuda():
+    assert any(name.startswith("numba.cuda") for path in FILES if room_of(path) == "_cuda" for name in imports_of(path))
+
+
+@every_file
+def test_nothing_inside_imports_an_edge(path):
+    assert not EDGES & set(ours(path))
+
+
+def test_dispatch_imports_its_backends_inside_functions():
+    tree = ast.parse((PACKAGE / "_dispatch.py").read_text())
+    at_the_top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    text = " ".join(ast.unparse(node) for node in at_the_top)
+    assert "_cpu" not in text and "_cuda" not in text
+
+
+def test_the_oracle_knows_nothing_of_the_library():
+    reference = pathlib.Path(__file__).with_name("reference.py")
+    names = {
+        (node.module if isinstance(node, ast.ImportFrom) else alias.name).split(".")[0]
+        for node in ast.walk(ast.parse(reference.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert names - set(sys.stdlib_module_names) == {"numpy", "ml_dtypes"}
+
+
+# ---------------------------------------------------------------- formulas
+
+
+def formulas():
+    for path in sorted((PACKAGE / "losses").glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name in ("value", "slope"):
+                yield pytest.param(node, id=f"{path.stem}.{node.name}")
+
+
+def test_margin_ranking_has_its_two_formulas():
+    assert {"margin_ranking.value", "margin_ranking.slope"} <= {parameter.id for parameter in formulas()}
+
+
+@pytest.mark.parametrize("formula", list(formulas()))
+def test_formulas_are_plain_scalar_arithmetic(formula):
+    body = [node for statement in formula.body for node in ast.walk(statement)]
+    literals = [node.value for node in body if isinstance(node, ast.Constant) and isinstance(node.value, float)]
+    names = {node.id for node in body if isinstance(node, ast.Name)}
+    loops = (ast.For, ast.While, ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.DictComp, ast.Attribute)
+    assert not literals, "a float literal widens float32 arithmetic"
+    assert not names & {"max", "min", "abs", "np", "numpy", "numba", "cuda", "math"}
+    assert not [node for node in body if isinstance(node, loops)]
+    assert not formula.decorator_list, "the backends compile a formula, it does not compile itself"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room_of(path) == "losses"], ids=lambda path: path.name)
+def test_losses_name_no_compiler(path):
+    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    assert not names & {"numba", "njit", "prange", "cuda"}
+
+
+# ---------------------------------------------------------------- what an import brings along
+
+
+IMPORTED = """
+import sys
+import numbarank as nr
+nr.margin_ranking_loss([1.0], [3.0], [1.0])
+nr.MarginRankingLoss()(nr.tensor([1.0], requires_grad=True), nr.tensor([3.0]), 1).backward()
+print(*sorted(sys.modules))
+"""
+
+
+def test_numpy_arrays_load_neither_cuda_nor_a_framework():
+    output = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True).stdout
+    modules = set(output.split())
+    assert "numbarank.losses.margin_ranking" in modules
+    assert not {name.split(".")[0] for name in modules} & FRAMEWORKS
+    assert not [name for name in modules if name == "numba.cuda" or name.startswith("numba.cuda.")]
+
+
+def test_public_names():
+    import numbarank as nr
+
+    names = ["margin_ranking_loss", "margin_ranking_loss_and_grad", "MarginRankingLoss"]
+    names += ["Tensor", "tensor", "zeros", "ones", "randn"]
+    assert set(names) <= set(nr.__all__)
+    for name in nr.__all__:
+        assert hasattr(nr, name)
+    assert nr.__version__
