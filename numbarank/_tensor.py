@@ -50,13 +50,14 @@ class Tensor:
         self.requires_grad = requires_grad
 
     @classmethod
-    def from_operation(cls, data, parents, gradients, device=None):
-        """Return the Tensor that an operation gives, on the device of its parents unless another is named.
+    def from_operation(cls, data, device, parents, gradients):
+        """Return the Tensor that an operation gives.
 
-        ``gradients`` takes the upstream gradient and returns a sequence: for each parent its gradient, or None.
+        ``gradients(upstream, parents)`` returns a sequence: the gradient for each parent that is not None. Parents
+        that require no gradient are None by then.
         """
-        sources = tuple([parent if parent is not None and parent._requires_grad else None for parent in parents])
-        result = cls._wrap(data, device or next(parent._device for parent in parents if parent is not None))
+        result = cls._wrap(data, device)
+        sources = [parent if parent is not None and parent._requires_grad else None for parent in parents]
         if sources.count(None) < len(sources):
             result._requires_grad = True
             result._parents = sources
@@ -157,7 +158,7 @@ class Tensor:
             if gradients is None:
                 tensor._accumulate(upstream)
                 continue
-            for parent, gradient in zip(tensor._parents, gradients(upstream), strict=True):
+            for parent, gradient in zip(tensor._parents, gradients(upstream, tensor._parents), strict=True):
                 if parent is not None:
                     earlier = pending.get(parent)
                     pending[parent] = gradient if earlier is None else parent._arrays().add(earlier, gradient)
@@ -174,7 +175,7 @@ class Tensor:
                     f"backward() of a Tensor of shape {self.shape} needs the gradient from above: pass an array of "
                     "that shape"
                 )
-            return arrays.from_host(np.array(1, self._data.dtype), self._device)
+            return arrays.one_like(self._data)
         item = _inputs.read("gradient", gradient._data if isinstance(gradient, Tensor) else gradient)
         if item.device == "cpu" and self._device != "cpu":
             item = item._replace(array=arrays.from_host(item.array, self._device), device=self._device)
@@ -220,10 +221,10 @@ class Tensor:
         origin = self._device
         moved = target.from_host(home.to_host(self._data), device)
 
-        def gradients(upstream):
+        def gradients(upstream, parents):
             return [home.from_host(target.to_host(upstream), origin)]
 
-        return Tensor.from_operation(moved, (self,), gradients, target.device_of(moved))
+        return Tensor.from_operation(moved, target.device_of(moved), [self], gradients)
 
     def cpu(self):
         """Return this Tensor in host memory."""
@@ -261,16 +262,17 @@ class Tensor:
         arrays, data, operand = self._arrays(), self._data, self._operand(other)
         if operand is NotImplemented:
             return NotImplemented
-        parents = (self, other if isinstance(other, Tensor) else None)
 
-        def gradients(upstream):
+        def gradients(upstream, parents):
             both = slopes(arrays.multiply, upstream, data, operand)
             return [
                 None if parent is None else arrays.sum_to(gradient, parent.shape, parent.dtype)
                 for gradient, parent in zip(both, parents, strict=True)
             ]
 
-        return Tensor.from_operation(getattr(arrays, operation)(data, operand), parents, gradients)
+        result = getattr(arrays, operation)(data, operand)
+        parents = [self, other if isinstance(other, Tensor) else None]
+        return Tensor.from_operation(result, self._device, parents, gradients)
 
     def _operand(self, other):
         if isinstance(other, Tensor):
@@ -333,7 +335,7 @@ class Tensor:
         return _rebuild, (self._arrays().to_host(self._data), self._device, self._requires_grad, self._grad)
 
 
-def _SPENT(upstream):
+def _SPENT(upstream, parents):
     raise RuntimeError("this Tensor has already gone backward")
 
 

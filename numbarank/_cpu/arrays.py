@@ -23,6 +23,11 @@ def empty_like(array):
     return np.empty(array.shape, array.dtype)
 
 
+def one_like(array):
+    """Return a 1 of the dtype and on the device of an array, without axes."""
+    return np.array(1, array.dtype)
+
+
 def from_host(array, device):
     """Return a copy of a NumPy array on this backend's device."""
     return copy(array)

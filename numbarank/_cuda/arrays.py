@@ -35,6 +35,11 @@ def empty_like(array):
     return _empty_beside(array, array.shape, array.dtype)
 
 
+def one_like(array):
+    """Return a 1 of the dtype and on the device of an array, without axes."""
+    return from_host(np.array(1, array.dtype), device_of(array))
+
+
 def from_host(array, device):
     """Return a copy of a NumPy array on a device."""
     array = np.asarray(array, array.dtype.newbyteorder("="), order="C")

@@ -40,38 +40,39 @@ class Pairs(NamedTuple):
 
 def loss(formula, input1, input2, target, margin, reduction):
     """Return the loss of a formula on pairs; a Tensor that can go backward where an input is a Tensor."""
-    _reduction.check_reduction(reduction)
     x1, x2, y = _array(input1), _array(input2), _array(target)
-    is_plain = type(margin) is float and reduction != "none" and _inputs.are_plain(x1, x2, y)
+    is_plain = _are_plain(x1, x2, y, margin, reduction)
     if is_plain:
-        result = _walk_plain(formula, x1, x2, y, margin, reduction)
+        result, device = _walk_plain(formula, x1, x2, y, margin, reduction), "cpu"
     else:
+        _reduction.check_reduction(reduction)
         pairs = read_pairs((x1, x2, y), margin)
-        result = walk(formula, pairs, reduction, None, (False, False, False), with_loss=True)[0]
+        result, device = walk(formula, pairs, reduction, None, (False, False, False), with_loss=True)[0], pairs.device
     if x1 is input1 and x2 is input2 and y is target:
         return result
-    parents = [value if isinstance(value, Tensor) else None for value in (input1, input2, target)]
-    wanted = [parent is not None and parent.requires_grad for parent in parents]
 
-    def gradients(upstream):
-        if is_plain and wanted == [True, True, False]:
+    def gradients(upstream, parents):
+        by_x1, by_x2, by_y = parents
+        if is_plain and by_y is None and by_x1 is not None and by_x2 is not None:
             grads = _empty_pair(x1)
             _walk_plain(formula, x1, x2, y, margin, reduction, float(upstream), *grads, wants_total=False)
             return (*grads, None)
+        wanted = [parent is not None for parent in parents]
         return walk(formula, read_pairs((x1, x2, y), margin), reduction, upstream, wanted)[1]
 
-    return Tensor.from_operation(result, parents, gradients)
+    parents = [value if isinstance(value, Tensor) else None for value in (input1, input2, target)]
+    return Tensor.from_operation(result, device, parents, gradients)
 
 
 def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, out, target_grad):
     """Return the loss of a formula on pairs and its gradients, from one walk over them."""
-    _reduction.check_reduction(reduction)
     x1, x2, y = _array(input1), _array(input2), _array(target)
-    has_options = not (gradient is out is None) or target_grad or reduction == "none"
-    if type(margin) is float and not has_options and _inputs.are_plain(x1, x2, y):
+    has_options = gradient is not None or out is not None or target_grad
+    if not has_options and _are_plain(x1, x2, y, margin, reduction):
         gradients = _empty_pair(x1)
         result = _walk_plain(formula, x1, x2, y, margin, reduction, 1.0, *gradients)
     else:
+        _reduction.check_reduction(reduction)
         pairs = read_pairs((x1, x2, y), margin)
         wanted = (True, True, bool(target_grad))
         out = None if out is None else _read_out(out, pairs, wanted)
@@ -80,6 +81,11 @@ def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, 
     if x1 is input1 and x2 is input2 and y is target:
         return result, gradients
     return Tensor(result), tuple(Tensor(array) for array in gradients)
+
+
+def _are_plain(x1, x2, y, margin, reduction):
+    """Tell whether the arguments are in order as they are, which takes longer to establish for every other kind."""
+    return reduction in ("mean", "sum") and type(margin) is float and _inputs.are_plain(x1, x2, y)
 
 
 def _walk_plain(formula, x1, x2, y, margin, reduction, upstream=1.0, grad1=None, grad2=None, wants_total=True):

@@ -1,0 +1,151 @@
+"""The memory ceiling: bare numba kernels that move the bytes that a loss must move, and compute next to nothing.
+
+A naive kernel is no ceiling, so there are several: serial and parallel, with and without prefetching one page ahead,
+with ordinary stores and with stores that bypass the caches. The fastest of them counts.
+"""
+
+import functools
+import itertools
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+WORD = np.dtype(np.uint64)
+ROW = 64
+LINE = 64 // WORD.itemsize
+PAGE = 4096 // WORD.itemsize
+BLOCK = 4096
+NAME = "ceiling"
+
+
+def _element(context, builder, kind, array, index):
+    data = cgutils.create_struct_proxy(kind)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+@intrinsic
+def _prefetch(typing_context, array, index):
+    """Ask for the cache line of an element, which may lie beyond the array's end."""
+
+    def generate(context, builder, signature, arguments):
+        integer = ir.IntType(32)
+        pointer = builder.bitcast(_element(context, builder, array, *arguments), cgutils.voidptr_t)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, integer, integer, integer])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, keep_close, data = integer(0), integer(3), integer(1)
+        builder.call(function, [pointer, read, keep_close, data])
+        return context.get_dummy_value()
+
+    return types.none(array, index), generate
+
+
+@intrinsic
+def _write_past_caches(typing_context, array, index, value):
+    """Store an element without reading its cache line first."""
+
+    def generate(context, builder, signature, arguments):
+        stored = builder.store(arguments[2], _element(context, builder, array, *arguments[:2]), align=WORD.itemsize)
+        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        return context.get_dummy_value()
+
+    return types.none(array, index, array.dtype), generate
+
+
+@functools.cache
+def _kernel(parallel, prefetch, past_caches, narrowing):
+    """Return a kernel that reads a, b and c, and copies each that has a destination.
+
+    Each word of c goes with ``narrowing`` words of a and of b.
+    """
+    row, row_c, block_c = ROW, ROW // narrowing, BLOCK // narrowing
+
+    @njit(inline="always")
+    def put(destination, k, word):
+        if past_caches:
+            _write_past_caches(destination, k, word)
+        else:
+            destination[k] = word
+
+    @njit(inline="always")
+    def move(source, destination, start, length):
+        """Fold words into one, or copy them; a source that is not there gives nothing."""
+        folded = np.uint64(0)
+        if source is not None:
+            words = source[start : start + length]
+            if prefetch:
+                for k in range(0, length, LINE):
+                    _prefetch(words, k + PAGE)
+            if destination is None:
+                for k in range(length if prefetch else words.size):
+                    folded ^= words[k]
+            else:
+                copy = destination[start : start + length]
+                for k in range(length if prefetch else words.size):
+                    put(copy, k, words[k])
+        return folded
+
+    @njit(parallel=parallel, nogil=True)
+    def in_rows(a, b, c, to_a, to_b, to_c, folded):
+        for block in prange(folded.size):
+            for i in range(block * BLOCK // row, min((block + 1) * BLOCK, a.size) // row):
+                folded[block] ^= move(a, to_a, i * row, row)
+                folded[block] ^= move(b, to_b, i * row, row)
+                folded[block] ^= move(c, to_c, i * row_c, row_c)
+
+    @njit(parallel=parallel, nogil=True)
+    def in_blocks(a, b, c, to_a, to_b, to_c, folded):
+        for block in prange(folded.size):
+            folded[block] ^= move(a, to_a, block * BLOCK, BLOCK)
+            folded[block] ^= move(b, to_b, block * BLOCK, BLOCK)
+            folded[block] ^= move(c, to_c, block * block_c, block_c)
+
+    return in_rows if prefetch else in_blocks
+
+
+def kernels(reads, writes, parallel=True):
+    """Return, by name, calls of the kernels at hand on given arrays of any dtype.
+
+    Parameters
+    ----------
+    reads, writes : sequences of contiguous arrays
+        Two or three to read, and up to as many to write, which must be as large.
+    parallel : bool
+        Whether the parallel kernels are among them.
+    """
+    threads = ("serial", "parallel") if parallel else ("serial",)
+    choices = itertools.product(threads, ("", "prefetch"), ("", "past caches") if writes else ("",))
+    return {", ".join(filter(None, (NAME, *words))): _prepared(words, reads, writes) for words in choices}
+
+
+def _prepared(words, reads, writes):
+    a, b, c = (*map(_as_words, reads), None)[:3]
+    to_a, to_b, to_c = (*map(_as_words, writes), None, None, None)[:3]
+    narrowing = reads[0].itemsize // reads[2].itemsize if c is not None else 1
+    kernel = _kernel(*(word in words for word in ("parallel", "prefetch", "past caches")), narrowing)
+    folded = np.zeros(-(-a.size // BLOCK), WORD)
+    return functools.partial(kernel, a, b, c, to_a, to_b, to_c, folded)
+
+
+def _as_words(array):
+    """Return the memory of a contiguous array as machine words."""
+    octets = array.reshape(-1).view(np.uint8)
+    return octets[: octets.size // WORD.itemsize * WORD.itemsize].view(WORD)
+
+
+@njit(parallel=True)
+def start_threads(numbers):
+    """Start numba's threads, so that it can tell its threading layer."""
+    for k in prange(numbers.size):
+        numbers[k] = k
+
+
+def device_copy(octets):
+    """Return a call that copies on a CUDA device, by the name; it reads and writes ``octets`` bytes in all."""
+    from numba import cuda
+
+    source = cuda.to_device(np.zeros(max(octets // 2, 1), np.uint8))
+    destination = cuda.device_array_like(source)
+    return {f"{NAME}, device copy": functools.partial(destination.copy_to_device, source)}

@@ -1,0 +1,264 @@
+"""Prove the CUDA kernels on this machine's GPU, in one command, and measure them.
+
+Parity with the CPU, the whole test suite on the device, compute-sanitizer where it is found, bandwidth against a
+device-to-device copy, PyTorch where it is installed, and the cost of a launch. Prints a table, writes JSON and exits
+with status 0 if every check passed and every goal was reached, 1 if not, 2 without a GPU. Under numba's CUDA simulator
+(NUMBA_ENABLE_CUDASIM=1) it checks parity alone, on few pairs.
+"""
+
+import argparse
+import importlib
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+if not hasattr(np, "row_stack"):
+    np.row_stack = np.vstack  # numba-cuda 0.30 reads a name that NumPy 2.5 dropped
+
+from contestants import OURS, OUT, PEERS, Setting
+from environment import environment
+from races import Races
+from tables import counted, race_table, seconds
+
+import numbarank as nr
+
+ROOT = Path(__file__).resolve().parent.parent
+SIMULATING = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+SETTINGS = [("float32", "same"), ("float32", "int8"), ("float32", "scalar"), ("float64", "same"), ("float16", "same")]
+SIZES = [2**16, 2**20, 2**24, 2**26, 2**27]
+LARGE = 2**26
+PARITY_SIZES = [1, 3, 4, 255, 256, 257, 100_003, 2**22 + 5]
+SIMULATED_SIZES = [1, 3, 129]
+GOALS = {
+    "share of the copy": (0.9, "at least 0.9 of a device-to-device copy"),
+    "forward / torch": (4.0, "at least 4 times as fast as torch"),
+    "gradients / torch": (6.0, "at least 6 times as fast as torch"),
+    "forward / torch.compile": (1.0, "no slower than torch.compile"),
+    "gradients / torch.compile": (1.0, "no slower than torch.compile"),
+    "launch": (25e-6, "under 25 µs"),
+}
+
+
+class Check(NamedTuple):
+    """One line of the report; ``passed`` is None where it could not run."""
+
+    name: str
+    shown: str
+    passed: bool | None
+    goal: str = ""
+
+
+def main():
+    options = parse_arguments()
+    problem = no_gpu()
+    if problem:
+        print(f"no check was made: {problem}")
+        sys.exit(2)
+    where = environment("cuda")
+    print(f"{where['machine']}\n{', '.join(f'{name} {version}' for name, version in where['versions'].items())}\n")
+    checks = [*parity(SIMULATED_SIZES if SIMULATING else PARITY_SIZES)]
+    races = Races(PEERS, options.seconds)
+    if not (SIMULATING or options.parity):
+        checks += [*tests(), *sanitizers(), *launches(), *bandwidths(races), *peers(races)]
+        write(options.json or default_path(where), where, checks, races.rows)
+    sys.exit(any(check.passed is False for check in checks))
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="where to write (default docs/measurements/<name of the GPU>.json)")
+    parser.add_argument("--parity", action="store_true", help="check parity with the CPU and nothing else")
+    parser.add_argument("--seconds", type=float, default=2.0, help="about how long each race may take (default 2)")
+    return parser.parse_args()
+
+
+def no_gpu():
+    """Return why there is nothing to check, or None."""
+    try:
+        nr.zeros(1, device="cuda")
+    except RuntimeError as error:
+        return str(error)
+
+
+def told(check):
+    """Print a check and return it."""
+    print(f"{check.name:<58} {check.shown:<26} { {True: 'ok', False: 'FAILED', None: '-'}[check.passed] }", flush=True)
+    return check
+
+
+# ---------------------------------------------------------------- parity with the CPU
+
+
+def parity(sizes):
+    """Compare losses, totals and gradients of both devices on the same pairs, a check a dtype."""
+    for dtype in DTYPES:
+        try:
+            scores = Setting(dtype).numpy_dtype()
+        except ModuleNotFoundError as error:
+            yield told(Check(f"parity with the CPU, {dtype}", f"{error.name} is not installed", None))
+            continue
+        wrong = [case for case in itertools.product(sizes, ("none", "sum", "mean")) if not agrees(scores, *case)]
+        shown = f"differs for {wrong[0]}" if wrong else f"{len(sizes)} sizes, 3 reductions"
+        yield told(Check(f"parity with the CPU, {dtype}", shown, not wrong, "equal bits; totals within 1 ulp"))
+
+
+def agrees(dtype, size, reduction):
+    """Tell whether both devices give the same for targets of every kind."""
+    rng = np.random.default_rng(size)
+    x1, x2 = (special(rng.standard_normal(size)).astype(dtype) for _ in range(2))
+    y = rng.choice([-1, 1], size)
+    targets = y.astype(dtype), y.astype(np.int8), y.astype(np.int64), 1, np.array(-1, dtype)
+    return all(same(run("cpu", x1, x2, t, reduction), run("cuda", x1, x2, t, reduction), reduction) for t in targets)
+
+
+def special(scores):
+    """Put an infinity, a NaN and zeros among many scores: totals of few stay finite."""
+    if scores.size > 10**6:
+        scores[:4] = np.inf, np.nan, 0.0, -0.0
+    return scores
+
+
+def run(device, x1, x2, y, reduction):
+    """Return the loss and the three gradients of one device in host memory."""
+    inputs = [nr.tensor(a, device=device).data if isinstance(a, np.ndarray) else a for a in (x1, x2, y)]
+    loss, gradients = nr.margin_ranking_loss_and_grad(*inputs, 0.5, reduction, target_grad=True)
+    return [nr.Tensor(a).cpu().numpy().astype(np.float64) for a in (loss, *gradients)], nr.Tensor(loss).dtype
+
+
+def same(expected, actual, reduction):
+    """Tell whether results are equal up to the sign of zero, and a total within 1 ulp of its dtype."""
+    (loss, by_x1, by_x2, by_y), dtype = expected
+    (other, *others), _ = actual
+    if reduction == "none":
+        same_loss = np.array_equal(loss, other, equal_nan=True)
+    else:
+        ulp = float(np.spacing(np.abs(loss).astype(dtype if dtype.kind == "f" else np.float32)))
+        ulp *= 2**16 if dtype.name == "bfloat16" else 1
+        same_loss = bool(np.array_equal(loss, other, equal_nan=True) or np.abs(loss - other) <= ulp)
+    pairs = zip((by_x1, by_x2), others[:2], strict=True)
+    same_y = np.ndim(by_y) == 0 or by_y.size == 1 or np.array_equal(by_y, others[2], equal_nan=True)
+    return same_loss and same_y and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+
+# ---------------------------------------------------------------- the tests, and the sanitizer
+
+
+def tests():
+    """Run the test suite on the device."""
+    command = [sys.executable, "-m", "pytest", "-q", "--device=cuda", "tests"]
+    yield outcome("the tests on the device", command, r"\d+ passed.*")
+
+
+def sanitizers():
+    """Run the parity check under compute-sanitizer."""
+    tool = shutil.which("compute-sanitizer")
+    for name in ("memcheck", "racecheck"):
+        if tool is None:
+            yield told(Check(f"compute-sanitizer {name}", "compute-sanitizer is not installed", None))
+            continue
+        command = [tool, "--tool", name, "--error-exitcode", "1", sys.executable, __file__, "--parity"]
+        yield outcome(f"compute-sanitizer {name}", command, r"(?:ERROR|RACECHECK) SUMMARY.*")
+
+
+def outcome(name, command, summary):
+    """Run a command and return the check that it passes, with its last line that matches the summary."""
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    found = re.findall(rf"^.*?({summary})$", process.stdout + process.stderr, re.MULTILINE)
+    if process.returncode:
+        print(process.stdout[-4000:], process.stderr[-4000:], sep="\n")
+    shown = found[-1] if found else f"status {process.returncode}"
+    return told(Check(name, shown, process.returncode == 0))
+
+
+# ---------------------------------------------------------------- speed
+
+
+def launches():
+    """Measure what a call costs on the host, at one pair, when nothing waits for the device."""
+    from numba import cuda
+
+    limit, goal = GOALS["launch"]
+    x1, x2, y = (nr.ones(1, dtype="float32", device="cuda").data for _ in range(3))
+    out = [nr.zeros(1, dtype="float32", device="cuda").data for _ in range(2)]
+    calls = {
+        "forward": lambda: nr.margin_ranking_loss(x1, x2, y),
+        "gradients, out=": lambda: nr.margin_ranking_loss_and_grad(x1, x2, y, out=out),
+        "losses alone, one kernel": lambda: nr.margin_ranking_loss(x1, x2, y, reduction="none"),
+    }
+    for name, call in calls.items():
+        call()
+        cuda.synchronize()
+        taken = float(np.median([host_seconds(call, cuda) for _ in range(50)]))
+        yield told(Check(f"a call at 1 pair: {name}", seconds(taken), taken < limit, goal))
+
+
+def host_seconds(call, cuda, count=100):
+    """Return how long the host is busy with a call; the device finishes outside of the time."""
+    start = time.perf_counter()
+    for _ in range(count):
+        call()
+    taken = (time.perf_counter() - start) / count
+    cuda.synchronize()
+    return taken
+
+
+def bandwidths(races):
+    """Race against a copy on the device that moves as many bytes."""
+    least, goal = GOALS["share of the copy"]
+    for (dtype, target), size in itertools.product(SETTINGS, SIZES):
+        setting = Setting(dtype, target, device="cuda")
+        for work, name in (("forward", OURS), ("gradients", OUT)):
+            times = races.race(work, size, [name], setting, ceiling=True, rotate=True)
+            share = times["ceiling"].median / times[name].median
+            rate = size * setting.bytes_a_pair(work) / times[name].median / 1e9
+            title = f"{work}, {dtype}, target {target}, {counted(size)}"
+            passed = share >= least if size >= LARGE else None
+            yield told(Check(title, f"{rate:.0f} GB/s, {share:.2f} of a copy", passed, goal))
+
+
+def peers(races):
+    """Race against PyTorch on large inputs."""
+    try:
+        importlib.import_module("torch")
+    except ModuleNotFoundError:
+        yield told(Check("PyTorch", "is not installed", None))
+        return
+    for work, name in (("forward", OURS), ("gradients", OUT)):
+        times = races.race(work, LARGE, [name, "torch", "torch.compile"], Setting(device="cuda"), rotate=True)
+        for peer in [peer for peer in ("torch", "torch.compile") if peer in times]:
+            least, goal = GOALS[f"{work} / {peer}"]
+            ratio = times[peer].median / times[name].median
+            yield told(Check(f"{work} against {peer}, {counted(LARGE)}", f"{ratio:.2f} times", ratio >= least, goal))
+        print("\n".join(race_table(races.rows[-len(times) :])))
+
+
+# ---------------------------------------------------------------- the record
+
+
+def default_path(where):
+    """Return the file that is named by the GPU."""
+    gpu = where["machine"].split(", ")[-1]
+    return ROOT / "docs" / "measurements" / f"{re.sub(r'[^a-z0-9]+', '-', gpu.lower()).strip('-')}.json"
+
+
+def write(path, where, checks, rows):
+    """Write all checks and all that was timed, with the machine and the versions."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {**where, "checks": [check._asdict() for check in checks], "timed": rows}
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    done = [check.passed for check in checks]
+    print(f"\n{done.count(True)} passed, {done.count(False)} failed, {done.count(None)} without a verdict: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The tables of a timing run, for a terminal and for a document."""
+
+from pathlib import Path
+
+from ceilings import NAME as CEILING
+
+BEGIN, END = "<!-- report: begin -->", "<!-- report: end -->"
+WIDTHS = (62, 50, 12, 7)
+GOAL_HEADER = ("work", "goal", "measured", "reached")
+UNITS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"))
+
+
+def goal_cells(goal):
+    """Return a goal's cells: what is measured, the goal, the measured number, and whether it is reached."""
+    return goal.work, goal.target, goal.shown, {True: "yes", False: "no", None: "-"}[goal.reached]
+
+
+def aligned(cells):
+    """Return the cells of a goal as a line for a terminal."""
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
+
+
+def markdown(goals, description):
+    """Return the goals as a table for a document, under a description of the run."""
+    lines = [*description.splitlines(), "", _markdown_line(GOAL_HEADER), "|---|---|---|---|"]
+    return "\n".join(lines + [_markdown_line(goal_cells(goal)) for goal in goals])
+
+
+def _markdown_line(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def put_between_markers(path, text):
+    """Replace what stands between the two markers of a document."""
+    before, _, rest = Path(path).read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise SystemExit(f"{path} lacks the markers {BEGIN} and {END}")
+    Path(path).write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def race_table(rows):
+    """Return one race over a size as lines for a terminal; of the ceiling's kernels, only the fastest."""
+    first = rows[0]
+    sets = first["sets_of_buffers"]
+    memory = f"from memory: {sets} sets of buffers in turn" if sets > 1 else "the same buffers each time"
+    lines = [
+        f"{first['work']}, {counted(first['pairs'])} ({memory})",
+        f"{'':<40}{'median':>10}{'20%':>10}{'80%':>10}{'GB/s':>10}{'of ceiling':>12}{'times ours':>12}",
+    ]
+    ranked = sorted(rows, key=lambda row: row["median_seconds"])
+    kernels = [row for row in ranked if row["contestant"].startswith(CEILING)]
+    return lines + [_race_line(row) for row in ranked if row not in kernels[1:]]
+
+
+def _race_line(row):
+    times = "".join(f"{seconds(row[name]):>10}" for name in ("median_seconds", "p20_seconds", "p80_seconds"))
+    share = "" if row["share_of_ceiling"] is None else f"{row['share_of_ceiling']:.2f}"
+    ours = "" if row["times_numbarank"] is None else f"{row['times_numbarank']:.2f}"
+    return f"{row['contestant']:<40}{times}{row['gb_per_s']:>10.3g}{share:>12}{ours:>12}"
+
+
+def counted(size):
+    """Return a number of pairs in words."""
+    return f"{size:,} pair{'' if size == 1 else 's'}"
+
+
+def first_calls(rows):
+    """Return, as lines, the longest first call of each contestant: most of it is compilation."""
+    longest = {}
+    for row in rows:
+        if not row["contestant"].startswith(CEILING):
+            key = (row["work"], row["contestant"])
+            longest[key] = max(longest.get(key, 0), row["first_call_seconds"])
+    lines = [f"  {work:<12}{name:<26}{seconds(taken):>10}" for (work, name), taken in longest.items()]
+    return ["first call, compilation included, never part of the above (the longest over all sizes)", *lines]
+
+
+def seconds(value):
+    """Return a time in a readable unit."""
+    scale, unit = next(((s, u) for s, u in UNITS if value >= s), (1e-9, "ns"))
+    return f"{value / scale:.3g} {unit}"

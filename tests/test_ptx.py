@@ -1,0 +1,192 @@
+"""Compile gate: every CUDA kernel to PTX and on to machine code, which needs a toolkit and no GPU.
+
+The stand-in device is what numba asks while it compiles a kernel that calls device functions.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import types
+
+import numba
+import numpy as np
+import pytest
+import reference
+from helpers import SIMULATOR
+
+from numbarank.losses.margin_ranking import FORMULA
+
+pytestmark = [
+    pytest.mark.skipif(SIMULATOR, reason="numba simulates CUDA in this process and compiles nothing"),
+    pytest.mark.skipif(shutil.which("ptxas") is None, reason="no ptxas here: install a CUDA toolkit for this gate"),
+]
+
+HOPPER = (9, 0)
+CAPABILITIES = [(8, 0), HOPPER, (10, 0)]
+MOST_REGISTERS = 64
+HALVES = ["float16"] + ["bfloat16"] * (reference.BFLOAT16 is not None)
+FLOATS = ["float32", "float64", *HALVES]
+TARGETS = ["like", "int8", "int64", "number", "cell"]
+PAIRS = [(dtype, target) for dtype in FLOATS for target in (TARGETS[:2] if dtype in HALVES else TARGETS)]
+# which of losses, grad1, grad2 and grad_y are written, and whether a total is added up
+WALKS = {
+    "none": ((True, False, False, False), False),
+    "mean": ((False, False, False, False), True),
+    "fused": ((False, True, True, False), True),
+    "gradients": ((False, True, True, True), False),
+}
+
+
+@pytest.fixture(scope="module")
+def room():
+    """The CUDA room, imported as if there were a GPU, and taken away again afterwards."""
+    from numba import cuda
+    from numba.cuda import dispatcher
+
+    device = types.SimpleNamespace(compute_capability=HOPPER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda, "is_available", lambda: True)
+        patch.setattr(dispatcher, "get_current_device", lambda: device)
+        from numbarank._cuda import arrays, driver, memory, pairs, vectors
+
+        yield types.SimpleNamespace(
+            arrays=arrays, cuda=cuda, device=device, driver=driver, memory=memory, pairs=pairs, vectors=vectors
+        )
+    for name in [name for name in sys.modules if name.startswith("numbarank._cuda")]:
+        del sys.modules[name]
+
+
+def vector(room, dtype, ndim=1):
+    return numba.types.Array(numba.from_dtype(room.memory.bits_dtype(np.dtype(dtype))), ndim, "C")
+
+
+def ptx_of(room, kernel, signature, capability=HOPPER):
+    room.device.compute_capability = capability
+    return room.cuda.compile_ptx(kernel.py_func, signature, cc=capability)[0]
+
+
+def assemble(ptx, capability, folder):
+    """What ptxas says: registers, stack and spills of a kernel."""
+    source = folder / "kernel.ptx"
+    source.write_text(ptx)
+    architecture = "sm_{}{}".format(*capability)
+    command = ["ptxas", "-v", "-warn-spills", f"-arch={architecture}", str(source), "-o", str(folder / "kernel.cubin")]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert "spilled" not in process.stderr.lower(), process.stderr
+    assert re.search(r"\b0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", process.stderr), (
+        process.stderr
+    )
+    return int(re.search(r"Used (\d+) registers", process.stderr)[1])
+
+
+def toolkit_knows(capability):
+    listed = subprocess.run(["ptxas", "--help"], capture_output=True, text=True).stdout
+    return "sm_{}{}".format(*capability) in listed
+
+
+def check(ptx, capability, folder):
+    """No call, no local memory, no maximum that would drop NaN, no spill, few registers."""
+    assert ".func" not in ptx
+    assert not re.search(r"\b(ld|st)\.local", ptx)
+    assert not re.search(r"\b(max|min)\.(f32|f64|NaN)", ptx)
+    assert assemble(ptx, capability, folder) <= MOST_REGISTERS
+
+
+def walk(room, dtype, target, wanted, total, *, upstream="number", width=None, capability=HOPPER):
+    """PTX of the kernel that walks over pairs, for inputs of these kinds."""
+    dtype = np.dtype(dtype)
+    compute = room.arrays.compute_dtype(dtype)
+    number, width = numba.from_dtype(compute), width or room.vectors.BYTES // dtype.itemsize
+
+    def kind(name):
+        if name == "number":
+            return None, number
+        of = {"like": dtype, "cell": compute}.get(name) or np.dtype(name)
+        return (of, name == "cell"), vector(room, of)
+
+    (y, y_type), (u, u_type) = kind(target), kind(upstream)
+    layout = room.pairs.Layout(dtype, y, u, tuple(dtype if is_wanted else None for is_wanted in wanted), width)
+    results = [vector(room, dtype) if is_wanted else numba.int64 for is_wanted in wanted]
+    partials = vector(room, np.float64, 2) if total else numba.int64
+    scores = vector(room, dtype)
+    signature = (scores, scores, y_type, number, u_type, number, *results, partials)
+    return ptx_of(room, room.pairs.walk_kernel(FORMULA, layout, total), signature, capability)
+
+
+@pytest.mark.parametrize("name", WALKS)
+@pytest.mark.parametrize("dtype, target", PAIRS)
+def test_walk(room, tmp_path, dtype, target, name):
+    wanted, total = WALKS[name]
+    ptx = walk(room, dtype, target, wanted, total)
+    check(ptx, HOPPER, tmp_path)
+    assert dtype == "float64" or total or ".f64" not in ptx
+    assert len(re.findall(r"ld\.global\.nc\.L1::no_allocate\.v4\.u32", ptx)) >= 2 + (target == "like")
+    assert len(re.findall(r"st\.global\.cs\.v4\.u32", ptx)) == sum(wanted)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids="sm_{0[0]}{0[1]}".format)
+@pytest.mark.parametrize("target", ["like", "int8"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_walk_for_every_architecture(room, tmp_path, dtype, target, capability):
+    if not toolkit_knows(capability):
+        pytest.skip("this toolkit does not know the architecture")
+    check(walk(room, dtype, target, *WALKS["fused"], capability=capability), capability, tmp_path)
+
+
+@pytest.mark.parametrize("upstream", ["like", "cell"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_walk_with_an_upstream_array(room, tmp_path, dtype, upstream):
+    ptx = walk(room, dtype, "like", *WALKS["gradients"], upstream=upstream)
+    check(ptx, HOPPER, tmp_path)
+    assert dtype == "float64" or ".f64" not in ptx
+
+
+@pytest.mark.parametrize("name", WALKS)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_walk_one_by_one(room, tmp_path, dtype, name):
+    check(walk(room, dtype, "like", *WALKS[name], width=1), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_finish(room, tmp_path, dtype):
+    signature = (vector(room, np.float64, 2), numba.int64, numba.float64, vector(room, dtype))
+    check(ptx_of(room, room.pairs.finish_kernel(), signature), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, "int64", "bool"])
+@pytest.mark.parametrize("source", [*FLOATS, "int8", "int64", "bool"])
+def test_gather(room, tmp_path, source, dtype):
+    kernel = room.arrays.gather_kernel(np.dtype(source), np.dtype(dtype))
+    layout = numba.types.UniTuple(numba.uint64, 3), numba.types.UniTuple(numba.int64, 3)
+    check(ptx_of(room, kernel, (vector(room, source), numba.int64, *layout, vector(room, dtype))), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums(room, tmp_path, dtype):
+    layout = numba.types.UniTuple(numba.uint64, 2), numba.types.UniTuple(numba.int64, 2)
+    sizes = (numba.uint64,) * 3
+    signature = (vector(room, dtype), *layout, *layout, *sizes, numba.boolean, vector(room, np.float64))
+    check(ptx_of(room, room.arrays.sums_kernel(), signature), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("with_array", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_elementwise(room, tmp_path, dtype, with_array):
+    number = numba.from_dtype(np.dtype(dtype))
+    for operation in room.arrays.OPERATIONS:
+        kernel = room.arrays.combine_kernel(operation, with_array)
+        signature = (vector(room, dtype), vector(room, dtype) if with_array else number, vector(room, dtype))
+        ptx = ptx_of(room, kernel, signature)
+        check(ptx, HOPPER, tmp_path)
+        assert dtype == "float64" or ".f64" not in ptx
+
+
+def test_the_room_needs_a_gpu_outside_this_gate():
+    code = "import numbarank as nr; nr.zeros(2, device='cuda')"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert "RuntimeError: CUDA cannot be used here" in process.stderr
+    assert "numbarank[cuda13]" in process.stderr

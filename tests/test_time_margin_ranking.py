@@ -1,0 +1,175 @@
+"""The timing script runs and records what it promises; how fast anything is, no test asks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = ROOT / "scripts"
+MEGABYTE = 1_000_000
+
+ABSENT = """raise ModuleNotFoundError("No module named 'torch'", name="torch")\n"""
+
+
+@pytest.fixture(autouse=True)
+def scripts_on_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the script where torch is not installed and return what it printed and its JSON."""
+    (tmp_path / "torch.py").write_text(ABSENT)
+
+    def run_script(*arguments, returncode=0):
+        record = tmp_path / "record.json"
+        finished = subprocess.run(
+            [
+                sys.executable,
+                "-W",
+                "error",
+                SCRIPTS / "time_margin_ranking.py",
+                "--json",
+                record,
+                "--quick",
+                *arguments,
+            ],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+            capture_output=True,
+            text=True,
+        )
+        assert finished.returncode == returncode, finished.stderr
+        return finished.stdout + finished.stderr, json.loads(record.read_text()) if record.exists() else None
+
+    return run_script
+
+
+def test_races_over_sizes(run):
+    printed, record = run("--sizes", "1,1k", "--peers", "numpy,torch")
+    assert "left out: torch: torch is not installed" in printed
+    assert record["left_out"] == {"torch": "torch is not installed"}
+    rows = record["rows"]
+    assert {(row["work"], row["pairs"]) for row in rows} == {
+        (work, pairs) for work in ("forward", "gradients") for pairs in (1, 1000)
+    }
+    for row in rows:
+        check_figures(row)
+        assert row["times_numbarank"] == pytest.approx(row["median_seconds"] / median_of(rows, row, "numbarank"))
+        fastest = row["median_seconds"] * row["share_of_ceiling"]
+        assert fastest == pytest.approx(min(kernel_medians(rows, row)))
+
+
+def check_figures(row):
+    assert 0 < row["p20_seconds"] <= row["median_seconds"] <= row["p80_seconds"]
+    assert row["first_call_seconds"] > 0
+    assert row["bytes"] == row["pairs"] * (12 if row["work"] == "forward" else 20)
+    assert row["gb_per_s"] == pytest.approx(row["bytes"] / row["median_seconds"] / 1e9)
+    assert row["clock"] == "host"
+    assert row["dtype"] == "float32"
+    assert row["threads"] >= 1
+    assert row["machine"]
+    assert row["threading_layer"]
+    assert row["versions"]["numpy"] == np.__version__
+
+
+def of_the_same_race(rows, row):
+    return [other for other in rows if (other["work"], other["pairs"]) == (row["work"], row["pairs"])]
+
+
+def median_of(rows, row, contestant):
+    (found,) = [other for other in of_the_same_race(rows, row) if other["contestant"] == contestant]
+    return found["median_seconds"]
+
+
+def kernel_medians(rows, row):
+    return [r["median_seconds"] for r in of_the_same_race(rows, row) if r["contestant"].startswith("ceiling")]
+
+
+def test_report_states_what_it_could_not_measure_and_fills_the_document(run, tmp_path):
+    document = tmp_path / "performance.md"
+    document.write_text("above\n<!-- report: begin -->\nold\n<!-- report: end -->\nbelow\n")
+    printed, record = run("--report", "--rows", "forward-large", "--peers", "torch", "--markdown", str(document))
+    unmeasured = [goal for goal in record["goals"] if goal["measured"] is None]
+    measured = [goal for goal in record["goals"] if goal["measured"] is not None]
+    assert [goal["reached"] for goal in unmeasured] == [None, None]
+    (of_the_ceiling,) = measured
+    assert of_the_ceiling["measured"] > 0
+    assert of_the_ceiling["at_least"]
+    assert of_the_ceiling["reached"] == (float(f"{of_the_ceiling['measured']:.3g}") >= of_the_ceiling["limit"])
+    assert of_the_ceiling["work"] in printed
+    text = document.read_text()
+    assert text.startswith("above\n")
+    assert text.endswith("below\n")
+    assert "old" not in text
+    assert text.count("| not measured | - |") == 2
+
+
+def test_wrong_names_are_refused(run):
+    printed, _ = run("--peers", "tensorflow", returncode=2)
+    assert "unknown: tensorflow" in printed
+
+
+def test_picture_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    from pictures import draw
+
+    rows = [
+        {"work": work, "pairs": pairs, "contestant": name, "gb_per_s": speed * pairs}
+        for work in ("forward", "gradients")
+        for pairs in (1, 1000)
+        for name, speed in (("ceiling, serial", 2.0), ("numbarank", 1.0), ("numpy", 0.1))
+    ]
+    draw(rows, tmp_path / "picture.png", "a machine")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("reduction", "target_dtype"), [("mean", "same"), ("sum", "int8"), ("none", "scalar")])
+@pytest.mark.parametrize("peer", ["numpy", "numexpr", "jax"])
+def test_peers_compute_the_same(peer, reduction, target_dtype):
+    pytest.importorskip(peer)
+    import contestants
+
+    setting = contestants.Setting(reduction=reduction, target_dtype=target_dtype)
+    pairs = contestants.Pairs.random(1000, setting)
+    inputs = (pairs.x1, pairs.x2, pairs.y, contestants.MARGIN, reduction)
+    loss, (by_x1, by_x2, _) = reference.loss(*inputs), reference.slopes(*inputs)
+    contestant = contestants.CONTESTANTS[peer](setting)
+    np.testing.assert_allclose(contestant.forward(pairs)(), loss, rtol=1e-5, atol=1e-6)
+    for theirs, expected in zip(contestant.gradients(pairs)(), (loss, by_x1, by_x2), strict=True):
+        np.testing.assert_allclose(theirs, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_ceiling_kernels_copy_what_they_read():
+    import ceilings
+
+    reads = [np.arange(n, dtype=kind) for n, kind in ((10_240, np.float32), (10_240, np.float32), (10_240, np.int8))]
+    writes = [np.zeros(10_240, np.float32) for _ in range(2)]
+    kernels = ceilings.kernels(reads, writes, parallel=False)
+    for name in ("ceiling, serial", "ceiling, serial, prefetch, past caches"):
+        for buffer in writes:
+            buffer[:] = -1
+        kernels[name]()
+        np.testing.assert_array_equal(writes, reads[:2])
+
+
+def test_memory_probe_sees_temporaries_and_not_results():
+    from memory_probe import extra_bytes
+
+    ones = np.ones(MEGABYTE)
+    assert extra_bytes(lambda: ones + ones) < MEGABYTE
+    assert extra_bytes(lambda: (ones + ones).sum()) >= 8 * MEGABYTE
+
+
+def test_large_calls_are_timed_from_memory():
+    import races
+
+    cache = races.last_level_cache_bytes()
+    assert races.sets_of_buffers(12_000, "cpu") == 1
+    assert races.sets_of_buffers(cache, "cpu") == 4
+    assert races.sets_of_buffers(100 * cache, "cpu") == 1
