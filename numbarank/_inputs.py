@@ -165,29 +165,31 @@ def read_gradient(gradient, shape, device):
     return item.array
 
 
-def check_out(buffers, inputs, every_input, dtypes, arrays):
-    """Check the caller's gradient buffers: one for each input, of its shape and dtype, sharing memory with none.
+def check_out(buffers, inputs, sources, arrays):
+    """Check the caller's buffers for the gradients of ``inputs``: they may share memory with no source.
 
     Raises
     ------
     TypeError
-        If a buffer is no array, or has another dtype.
+        If a buffer is no array, or has another dtype than its gradient.
     ValueError
         If a buffer is on another device, has another shape, is not C-contiguous and writable, or overlaps.
     """
-    names = [f"out[{i}]" for i in range(len(buffers))]
     if len(buffers) != len(inputs):
         raise ValueError(f"out holds {len(buffers)} buffers; it must hold {len(inputs)}, one for each gradient")
-    for name, buffer, item, dtype in zip(names, buffers, inputs, dtypes, strict=True):
-        _check_buffer(name, buffer, item, dtype, arrays)
-    others = [(item.name, item.array) for item in every_input]
-    for position, buffer in enumerate(buffers):
-        for other, array in others + list(zip(names, buffers, strict=True))[:position]:
+    names = [f"out[{i}]" for i in range(len(buffers))]
+    for name, buffer, item in zip(names, buffers, inputs, strict=True):
+        _check_buffer(name, buffer, item, arrays)
+    others = [(source.name, source.array) for source in sources if source.device == inputs[0].device]
+    for name, buffer in zip(names, buffers, strict=True):
+        for other, array in others:
             if arrays.overlap(buffer, array):
-                raise ValueError(f"{names[position]} shares memory with {other}: pass buffers of their own")
+                raise ValueError(f"{name} shares memory with {other}: pass buffers of their own")
+        others.append((name, buffer))
 
 
-def _check_buffer(name, buffer, item, dtype, arrays):
+def _check_buffer(name, buffer, item, arrays):
+    dtype = gradient_dtype(item.array.dtype)
     if not arrays.is_array(buffer):
         raise TypeError(f"{name} is a {_type_name(buffer)}; it must be an array on {item.device}, as {item.name} is")
     if buffer.dtype != dtype:

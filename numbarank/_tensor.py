@@ -237,7 +237,11 @@ class Tensor:
     def sign(self):
         """Return -1, 0 or 1 for each element; its gradient is 0."""
         arrays = self._arrays()
-        return Tensor.from_operation(arrays.sign(self._data), (self,), lambda upstream: [arrays.multiply(upstream, 0)])
+
+        def gradients(upstream, parents):
+            return [arrays.multiply(upstream, 0)]
+
+        return Tensor.from_operation(arrays.sign(self._data), self._device, [self], gradients)
 
     def __add__(self, other):
         return self._combine("add", other, lambda times, upstream, a, b: (upstream, times(upstream, 1)))

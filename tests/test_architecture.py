@@ -14,8 +14,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "__init__": ({"losses", "_tensor"}, set()),
     "losses": ({"_dispatch", "_inputs", "_reduction", "_tensor"}, {"numpy"}),
-    "_tensor": ({"_dispatch"}, {"numpy"}),
-    "_inputs": (set(), {"numpy"}),
+    "_tensor": ({"_dispatch", "_inputs"}, {"numpy"}),
+    "_inputs": ({"_dispatch"}, {"numpy"}),
     "_reduction": (set(), {"numpy"}),
     "_dispatch": ({"_cpu", "_cuda"}, set()),
     "_cpu": (set(), {"numpy", "numba", "llvmlite"}),

@@ -733,3 +733,12 @@ def test_triplet_through_tensors(device):
     loss.backward()
     assert_same(d_positive.grad, np.array([0.5, 0]))
     assert_same(d_negative.grad, np.array([-0.5, 0]))
+
+
+def test_gradient_buffers_overlap_the_upstream_gradient(device):
+    x1, x2, y, upstream = (put(a, device) for a in (*random_pairs(8), np.arange(8.0)))
+    before = host(upstream).copy()
+    buffers = put(np.zeros(8), device), upstream
+    with pytest.raises(ValueError, match=r"out\[1\] shares memory with gradient"):
+        nr.margin_ranking_loss_and_grad(x1, x2, y, reduction="none", gradient=upstream, out=buffers)
+    assert_bits(upstream, before)

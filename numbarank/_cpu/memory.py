@@ -15,7 +15,8 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 
 LANES = 64
-_FLOAT, _BITS, _SHORT = ir.FloatType(), ir.IntType(32), ir.IntType(16)
+PAGE, CACHE_LINE = 4096, 64
+_FLOAT, _WORD, _BITS, _SHORT = ir.FloatType(), ir.IntType(64), ir.IntType(32), ir.IntType(16)
 
 
 class HalfType(types.Type):
@@ -156,6 +157,69 @@ def lanes(typing_context, zero):
         return builder.bitcast(storage, kind.element.as_pointer())
 
     return types.CPointer(zero)(zero), generate
+
+
+@intrinsic
+def staged_row(typing_context, destination, index):
+    """Return a row on the stack that takes the place of the ``LANES`` elements of a destination from an index on."""
+    if not isinstance(destination, types.CPointer):
+        return destination(destination, index), _itself
+
+    def generate(context, builder, signature, arguments):
+        kind = ir.ArrayType(context.get_data_type(destination.dtype), LANES)
+        with builder.goto_entry_block():
+            storage = builder.alloca(kind)
+        storage.align = LANES
+        return builder.bitcast(storage, kind.element.as_pointer())
+
+    return destination(destination, index), generate
+
+
+@intrinsic
+def write_past_caches(typing_context, destination, index, row):
+    """Copy a row to memory without reading the cache lines that it fills."""
+    if not isinstance(destination, types.CPointer):
+        return types.none(destination, index, row), _nothing
+
+    def generate(context, builder, signature, arguments):
+        element = context.get_data_type(destination.dtype)
+        size = context.get_abi_sizeof(element) * LANES
+        target = builder.gep(arguments[0], [arguments[1]])
+        is_aligned = builder.icmp_unsigned("==", builder.and_(builder.ptrtoint(target, _WORD), _WORD(15)), _WORD(0))
+        vector = ir.VectorType(_WORD, 2)
+        source, target = (builder.bitcast(p, vector.as_pointer()) for p in (arguments[2], target))
+        hint = builder.module.add_metadata([_BITS(1)])
+        with builder.if_else(is_aligned) as (aligned, unaligned):
+            for branch, alignment in ((aligned, 16), (unaligned, 1)):
+                with branch:
+                    for k in range(size // 16):
+                        value = builder.load(builder.gep(source, [_BITS(k)]), align=16)
+                        stored = builder.store(value, builder.gep(target, [_BITS(k)]), align=alignment)
+                        if branch is aligned:
+                            stored.set_metadata("nontemporal", hint)
+        return context.get_dummy_value()
+
+    return types.none(destination, index, row), generate
+
+
+@intrinsic
+def prefetch(typing_context, source, index):
+    """Ask for the cache lines of the ``LANES`` elements a page after an index, which may lie beyond the end."""
+    if not isinstance(source, types.CPointer):
+        return types.none(source, index), _nothing
+
+    def generate(context, builder, signature, arguments):
+        size = context.get_abi_sizeof(context.get_data_type(source.dtype)) * LANES
+        octet = ir.IntType(8).as_pointer()
+        start = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), octet)
+        kind = ir.FunctionType(ir.VoidType(), [octet, _BITS, _BITS, _BITS])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read_access, keep_close, data = _BITS(0), _BITS(3), _BITS(1)
+        for line in range(PAGE, PAGE + size, CACHE_LINE):
+            builder.call(function, [builder.gep(start, [_BITS(line)]), read_access, keep_close, data])
+        return context.get_dummy_value()
+
+    return types.none(source, index), generate
 
 
 @intrinsic

@@ -12,13 +12,26 @@ from numba import prange
 
 from numbarank._cpu import threads
 from numbarank._cpu.kernels import Kernel, inline
-from numbarank._cpu.memory import LANES, computed, converts_halves, lane, lanes, offset, pointer, read, write
+from numbarank._cpu.memory import (
+    LANES,
+    computed,
+    converts_halves,
+    lane,
+    lanes,
+    offset,
+    pointer,
+    prefetch,
+    read,
+    staged_row,
+    write,
+    write_past_caches,
+)
 
 BLOCK = 8192
 MAX_CHUNKS = 4096
 PARALLEL_FROM = 50_000
+LARGE_FROM = 2_000_000
 _DOWN = 2.0**-64
-_INPUTS = 5
 _compiled = {}
 
 
@@ -49,25 +62,38 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
         )
     if type(upstream) is float:
         upstream /= divisor or 1
-    parallel = x1.size >= PARALLEL_FROM and threads.may_run_parallel()
-    arguments = (x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y)
-    if wants_total:
-        arguments += (divisor, np.empty((chunk_count(x1.size), 2)) if parallel else None)
+    size = x1.size
+    is_parallel = size >= PARALLEL_FROM and threads.may_run_parallel()
+    is_large = size >= LARGE_FROM
+    arguments = (
+        x1,
+        x2,
+        y,
+        upstream,
+        margin,
+        losses,
+        grad1,
+        grad2,
+        grad_y,
+        divisor,
+        np.empty((chunk_count(size), 2)) if is_parallel else None,
+    )
     key = (
         formula,
         dtype,
         None if type(y) is float else y.dtype,
         type(upstream),
-        losses is None,
-        grad1 is None,
-        grad2 is None,
-        grad_y is None,
+        losses is not None and losses.dtype,
+        grad1 is not None and grad1.dtype,
+        grad2 is not None and grad2.dtype,
+        grad_y is not None and grad_y.dtype,
         wants_total,
-        parallel,
+        is_parallel,
+        is_large,
     )
     walk = _compiled.get(key)
     if walk is None:
-        walk = _compiled[key] = loops(formula)[wants_total, parallel].compile(arguments)
+        walk = _compiled[key] = kernel(formula, wants_total, is_parallel, is_large).compile(arguments)
     result = walk(*arguments)
     if wants_total:
         return np.float64(result) if dtype.itemsize == 8 else np.float32(result)
@@ -111,13 +137,57 @@ def _rounded(high, low, divisor, margin):
     return np.float64(type(margin)(total / divisor))
 
 
+@inline
+def _add(high, low, number):
+    total, error = _two_sum(high, np.float64(number))
+    return total, low + error
+
+
+@inline
+def _pointers(a, b, c, d):
+    return pointer(a), pointer(b), pointer(c), pointer(d)
+
+
+@inline
+def _offsets(arrays, index):
+    a, b, c, d = arrays
+    return offset(a, index), offset(b, index), offset(c, index), offset(d, index)
+
+
+@inline
+def _staged_rows(results, index):
+    a, b, c, d = results
+    return staged_row(a, index), staged_row(b, index), staged_row(c, index), staged_row(d, index)
+
+
+@inline
+def _write_past_caches(results, index, rows):
+    a, b, c, d = results
+    row_a, row_b, row_c, row_d = rows
+    write_past_caches(a, index, row_a)
+    write_past_caches(b, index, row_b)
+    write_past_caches(c, index, row_c)
+    write_past_caches(d, index, row_d)
+
+
+@inline
+def _prefetch(inputs, index):
+    a, b, c, d = inputs
+    prefetch(a, index)
+    prefetch(b, index)
+    prefetch(c, index)
+    prefetch(d, index)
+
+
 @functools.cache
-def loops(formula):
-    """Return the walks over the pairs of a formula, by whether they total and run in parallel."""
+def kernel(formula, wants_total, is_parallel, is_large):
+    """Return the walk over the pairs of a formula, ready to be compiled."""
     value, slope = inline(formula.value), inline(formula.slope)
 
     @inline
-    def pair(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k):
+    def pair(inputs, results, margin, k):
+        x1, x2, y, upstream = inputs
+        losses, grad1, grad2, grad_y = results
         a, b = read(x1, k), read(x2, k)
         c, u = type(margin)(read(y, k)), type(margin)(read(upstream, k))
         loss = value(a, b, c, margin)
@@ -129,105 +199,85 @@ def loops(formula):
         return loss
 
     @inline
-    def careful_total(x1, x2, y, margin, start, stop, scale):
-        """Add the losses in float64, where no float32 overflows, each times a scale."""
-        high = low = 0.0
-        for k in range(start, stop):
-            loss = value(read(x1, k), read(x2, k), type(margin)(read(y, k)), margin)
-            high, error = _two_sum(high, np.float64(loss) * scale)
-            low += error
-        return high, low
-
-    @inline
-    def block_total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, start, stop):
-        sums, errors = lanes(margin), lanes(margin)
-        rows_end = start + (stop - start) // LANES * LANES
-        for row in range(start, rows_end, LANES):
-            x1_, x2_, y_, upstream_ = offset(x1, row), offset(x2, row), offset(y, row), offset(upstream, row)
-            losses_, grad1_, grad2_ = offset(losses, row), offset(grad1, row), offset(grad2, row)
-            grad_y_ = offset(grad_y, row)
-            for k in range(LANES):
-                loss = pair(x1_, x2_, y_, margin, upstream_, losses_, grad1_, grad2_, grad_y_, k)
+    def row(inputs, results, margin, start, sums, errors):
+        if is_large:
+            _prefetch(inputs, start)
+        inputs_ = _offsets(inputs, start)
+        results_ = _staged_rows(results, start) if is_large else _offsets(results, start)
+        for k in range(LANES):
+            loss = pair(inputs_, results_, margin, k)
+            if wants_total:
                 total, error = _two_sum(lane(sums, k), loss)
                 write(sums, k, total)
                 write(errors, k, lane(errors, k) + error)
+        if is_large:
+            _write_past_caches(results, start, results_)
+
+    @inline
+    def careful_total(inputs, margin, start, stop, scale):
+        """Add the losses in float64, where no float32 overflows, each times a scale."""
+        x1, x2, y, _ = inputs
         high = low = 0.0
-        for k in range(LANES):
-            high, error = _two_sum(high, np.float64(lane(sums, k)))
-            low += error + np.float64(lane(errors, k))
-        for k in range(rows_end, stop):
-            loss = pair(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k)
-            high, error = _two_sum(high, np.float64(loss))
-            low += error
-        if not math.isfinite(high + low):
-            high, low = careful_total(x1, x2, y, margin, start, stop, 1.0)
+        for k in range(start, stop):
+            loss = value(read(x1, k), read(x2, k), type(margin)(read(y, k)), margin)
+            high, low = _add(high, low, np.float64(loss) * scale)
         return high, low
 
     @inline
-    def chunk_total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, chunk):
-        size = x1.size
-        x1, x2, y, upstream = pointer(x1), pointer(x2), pointer(y), pointer(upstream)
-        losses, grad1, grad2, grad_y = pointer(losses), pointer(grad1), pointer(grad2), pointer(grad_y)
+    def block(inputs, results, margin, start, stop):
+        sums, errors = lanes(margin), lanes(margin)
+        rows_end = start + (stop - start) // LANES * LANES
+        for row_start in range(start, rows_end, LANES):
+            row(inputs, results, margin, row_start, sums, errors)
+        high = low = 0.0
+        if wants_total:
+            for k in range(LANES):
+                high, low = _add(high, low, lane(sums, k))
+                low += np.float64(lane(errors, k))
+        for k in range(rows_end, stop):
+            high, low = _add(high, low, pair(inputs, results, margin, k))
+        if wants_total and not math.isfinite(high + low):
+            high, low = careful_total(inputs, margin, start, stop, 1.0)
+        return high, low
+
+    @inline
+    def chunk_total(inputs, results, margin, size, chunk):
         length = BLOCK * _blocks_a_chunk(size)
         chunk_end = min((chunk + 1) * length, size)
         high = low = 0.0
         for start in range(chunk * length, chunk_end, BLOCK):
-            stop = min(start + BLOCK, chunk_end)
-            more, error = block_total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, start, stop)
-            high, rounding = _two_sum(high, more)
-            low += rounding + error
+            more, error = block(inputs, results, margin, start, min(start + BLOCK, chunk_end))
+            high, low = _add(high, low, more)
+            low += error
         return high, low
 
     @inline
-    def finish(x1, x2, y, margin, high, low, divisor):
+    def finish(inputs, margin, size, high, low, divisor):
         if math.isinf(high):
-            high, low = careful_total(pointer(x1), pointer(x2), pointer(y), margin, 0, x1.size, _DOWN)
+            high, low = careful_total(inputs, margin, 0, size, _DOWN)
             return _rounded(high, low, divisor * _DOWN, margin)
         return _rounded(high, low, divisor, margin)
 
-    def total(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, divisor, partials):
-        margin_ = computed(x1, margin)
+    def serial(x1, x2, y, upstream, margin, losses, grad1, grad2, grad_y, divisor, partials):
+        margin_, size = computed(x1, margin), x1.size
+        inputs, results = _pointers(x1, x2, y, upstream), _pointers(losses, grad1, grad2, grad_y)
         high = low = 0.0
-        for chunk in range(_chunk_count(x1.size)):
-            more, error = chunk_total(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, chunk)
-            high, rounding = _two_sum(high, more)
-            low += rounding + error
-        return finish(x1, x2, y, margin_, high, low, divisor)
+        for chunk in range(_chunk_count(size)):
+            more, error = chunk_total(inputs, results, margin_, size, chunk)
+            high, low = _add(high, low, more)
+            low += error
+        return finish(inputs, margin_, size, high, low, divisor)
 
-    def total_parallel(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, divisor, partials):
-        margin_ = computed(x1, margin)
+    def parallel(x1, x2, y, upstream, margin, losses, grad1, grad2, grad_y, divisor, partials):
+        margin_, size = computed(x1, margin), x1.size
         for chunk in prange(len(partials)):
-            partials[chunk] = chunk_total(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, chunk)
+            inputs, results = _pointers(x1, x2, y, upstream), _pointers(losses, grad1, grad2, grad_y)
+            partials[chunk, 0], partials[chunk, 1] = chunk_total(inputs, results, margin_, size, chunk)
         high = low = 0.0
         for chunk in range(len(partials)):
-            high, rounding = _two_sum(high, partials[chunk, 0])
-            low += rounding + partials[chunk, 1]
-        return finish(x1, x2, y, margin_, high, low, divisor)
+            high, low = _add(high, low, partials[chunk, 0])
+            low += partials[chunk, 1]
+        return finish(_pointers(x1, x2, y, upstream), margin_, size, high, low, divisor)
 
-    @inline
-    def block(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, start, stop):
-        x1, x2, y, upstream = pointer(x1), pointer(x2), pointer(y), pointer(upstream)
-        losses, grad1, grad2, grad_y = pointer(losses), pointer(grad1), pointer(grad2), pointer(grad_y)
-        for k in range(start, stop):
-            pair(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k)
-
-    def each(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y):
-        margin_ = computed(x1, margin)
-        block(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, 0, x1.size)
-
-    def each_parallel(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y):
-        margin_ = computed(x1, margin)
-        for number in prange(-(-x1.size // BLOCK)):
-            start = number * BLOCK
-            stop = min(start + BLOCK, x1.size)
-            block(x1, x2, y, margin_, upstream, losses, grad1, grad2, grad_y, start, stop)
-
-    def kernel(function, parallel):
-        return Kernel(f"{formula.value.__module__} {function.__name__}", function, _INPUTS, parallel)
-
-    return {
-        (True, False): kernel(total, parallel=False),
-        (True, True): kernel(total_parallel, parallel=True),
-        (False, False): kernel(each, parallel=False),
-        (False, True): kernel(each_parallel, parallel=True),
-    }
+    walk = parallel if is_parallel else serial
+    return Kernel(f"{formula.value.__module__} {wants_total} {is_large} {walk.__name__}", walk, 4, is_parallel)

@@ -75,8 +75,9 @@ def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, 
         _reduction.check_reduction(reduction)
         pairs = read_pairs((x1, x2, y), margin)
         wanted = (True, True, bool(target_grad))
-        out = None if out is None else _read_out(out, pairs, wanted)
-        result, gradients = walk(formula, pairs, reduction, _array(gradient), wanted, out, with_loss=True)
+        gradient = _array(gradient)
+        out = None if out is None else _read_out(out, pairs, gradient, wanted)
+        result, gradients = walk(formula, pairs, reduction, gradient, wanted, out, with_loss=True)
         gradients = tuple(gradients[: sum(wanted)])
     if x1 is input1 and x2 is input2 and y is target:
         return result, gradients
@@ -175,12 +176,12 @@ def _is_direct(pairs, i):
     return array.shape == pairs.shape and _inputs.gradient_dtype(array.dtype) == pairs.x1.dtype
 
 
-def _read_out(out, pairs, wanted):
+def _read_out(out, pairs, gradient, wanted):
     """Return the caller's buffers, checked, one for each input or None."""
     if not isinstance(out, (tuple, list)):
         raise TypeError(f"out is a {type(out).__name__}; it must be a tuple of arrays, one for each gradient")
-    inputs = [item for item, is_wanted in zip(pairs.inputs, wanted, strict=True) if is_wanted]
-    dtypes = [_inputs.gradient_dtype(item.array.dtype) for item in inputs]
     buffers = [_array(buffer) for buffer in out]
-    _inputs.check_out(buffers, inputs, pairs.inputs, dtypes, pairs.backend.arrays)
+    inputs = [item for item, is_wanted in zip(pairs.inputs, wanted, strict=True) if is_wanted]
+    sources = pairs.inputs if gradient is None else (*pairs.inputs, _inputs.read("gradient", gradient))
+    _inputs.check_out(buffers, inputs, sources, pairs.backend.arrays)
     return (*buffers, None)[:3]
