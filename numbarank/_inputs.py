@@ -96,14 +96,18 @@ def compute_dtype(dtype):
 
 
 def common_device(input1, input2, target):
-    """Return the one device that the inputs are on, or raise ValueError; a number in host memory fits every device."""
-    is_number = target.array.ndim == 0 and target.device == "cpu"
-    inputs = (input1, input2) if is_number else (input1, input2, target)
+    """Return the one device that the inputs are on, or raise ValueError.
+
+    Python numbers, and a 0-d target in host memory, fit every device.
+    """
+    inputs = [item for item in (input1, input2) if not item.weak]
+    if target.array.ndim or target.device != "cpu":
+        inputs.append(target)
     devices = {item.device for item in inputs}
-    if len(devices) == 1:
-        return devices.pop()
-    places = ", ".join(f"{item.name} is on {item.device}" for item in inputs)
-    raise ValueError(f"{places}; all must be on one device: move them with numbarank.tensor(x, device=...)")
+    if len(devices) > 1:
+        places = ", ".join(f"{item.name} is on {item.device}" for item in inputs)
+        raise ValueError(f"{places}; all must be on one device: move them with numbarank.tensor(x, device=...)")
+    return devices.pop() if devices else "cpu"
 
 
 def loss_dtype(input1, input2, target):

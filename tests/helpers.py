@@ -33,6 +33,15 @@ def put(a, device):
     return a if device == "cpu" else nr.tensor(a, device=device).data
 
 
+def put_unchecked(a, device):
+    """The same for arrays of any dtype, also of those that numbarank refuses."""
+    if device == "cpu":
+        return a
+    from numba import cuda
+
+    return cuda.to_device(a)
+
+
 def host(x):
     """Any result as a NumPy array: scalars, arrays, device arrays and Tensors."""
     if isinstance(x, np.ndarray | np.generic):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import reference
 
+pytestmark = pytest.mark.usefixtures("cpu")
+
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "scripts"
 MEGABYTE = 1_000_000

@@ -12,6 +12,7 @@ from numbarank._cuda.memory import bits_dtype, converter, offset
 
 wrap = foreign.wrap
 FAN = 64
+_FLOAT32 = np.dtype(np.float32)
 
 
 def is_array(value):
@@ -338,4 +339,5 @@ def bits(array):
 
 
 def compute_dtype(dtype):
-    return np.dtype(np.float32) if dtype.name in ("float16", "bfloat16") else dtype
+    """Return the dtype that kernels compute in: float32 for the two half types."""
+    return _FLOAT32 if dtype.itemsize == 2 and dtype.kind in "fV" else dtype

@@ -12,6 +12,7 @@ try:
     from numba import cuda
     from numba.core import config
     from numba.cuda.cudadrv import devicearray
+    from numba.cuda.cudadrv.driver import CudaAPIError
     from numba.cuda.extending import intrinsic  # noqa: F401
 
     _problem = "no usable NVIDIA GPU and driver were found" if not cuda.is_available() else None
@@ -27,7 +28,7 @@ SIMULATING = bool(config.ENABLE_CUDASIM)
 DeviceArray = devicearray.FakeCUDAArray if SIMULATING else devicearray.DeviceNDArray
 
 # the simulator starts a Python thread for every CUDA thread
-THREADS = 32 if SIMULATING else 256
+THREADS = 8 if SIMULATING else 256
 _BLOCKS_A_PROCESSOR = 16
 _SIMULATED_BLOCKS = 4
 _simulation = threading.Lock()
@@ -75,22 +76,28 @@ def _simulate(kernel, blocks, pointer, device):
 _configured = _simulate if SIMULATING else functools.lru_cache(maxsize=4096)(_configure)
 
 
+@functools.cache
+def device_count():
+    """Return how many devices there are."""
+    return len(cuda.gpus)
+
+
 def current_device():
     """Return the number of the device that launches go to."""
-    return 0 if SIMULATING else cuda.get_current_device().id
+    return 0 if device_count() == 1 else cuda.get_current_device().id
 
 
 def device_number(device):
     """Return the number in 'cuda:N'; the current device's for 'cuda'."""
     number = int(device.partition(":")[2] or current_device())
-    if number >= len(cuda.gpus):
-        raise ValueError(f"device is {device!r}; this machine has {len(cuda.gpus)} CUDA device(s), counted from 0")
+    if number >= device_count():
+        raise ValueError(f"device is {device!r}; this machine has {device_count()} CUDA device(s), counted from 0")
     return number
 
 
 def device_of(array):
     """Return the number of the device that an array is on."""
-    return 0 if SIMULATING else array.gpu_data.context.device.id
+    return 0 if device_count() == 1 else array.gpu_data.context.device.id
 
 
 def activate(device):
@@ -164,11 +171,18 @@ def address(array):
     """Return the address of an array's first element."""
     if SIMULATING:
         return array._ary.__array_interface__["data"][0]
-    return array.__cuda_array_interface__["data"][0]
+    pointer = array.device_ctypes_pointer
+    return int(getattr(pointer, "value", pointer) or 0)
 
 
 def array_at(pointer, shape, strides, dtype, owner, stream=0):
-    """Return the array at an address on the current device; it keeps the owner alive. ``dtype`` is a plain one."""
+    """Return the array at an address on the current device; it keeps the owner alive. numba knows the dtype.
+
+    Raises
+    ------
+    BufferError
+        If the driver does not know the address.
+    """
     interface = {
         "data": (pointer, False),
         "shape": tuple(shape),
@@ -179,6 +193,9 @@ def array_at(pointer, shape, strides, dtype, owner, stream=0):
     if SIMULATING:
         memory = types.SimpleNamespace(__array_interface__=interface, owner=owner)
         return DeviceArray(np.asarray(memory), stream)
-    array = cuda.from_cuda_array_interface(interface, owner=owner, sync=False)
+    try:
+        array = cuda.from_cuda_array_interface(interface, owner=owner, sync=False)
+    except CudaAPIError as error:
+        raise BufferError(f"a device array has address {pointer:#x}, which is not on its device: {error}") from error
     array.stream = stream
     return array

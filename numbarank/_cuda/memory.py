@@ -14,6 +14,8 @@ import numpy as np
 from numbarank._cuda import vectors
 from numbarank._cuda.driver import SIMULATING, cuda, inline
 
+_BITS = np.dtype(np.uint16)
+
 
 class Source(NamedTuple):
     """How a kernel reads an input, a group of elements at a time.
@@ -116,7 +118,7 @@ def _write(width, convert, dtype):
 
 def bits_dtype(dtype):
     """Return the dtype that kernels see: bfloat16, which numba does not know, as its bits."""
-    return np.dtype(np.uint16) if dtype.name == "bfloat16" else dtype
+    return _BITS if dtype.kind == "V" else dtype
 
 
 @inline

@@ -110,7 +110,7 @@ def read_pairs(arrays, margin):
     shape = _inputs.output_shape(*inputs)
     backend = _dispatch.backend(device)
     storage = backend.pairs.storage_dtype(dtype)
-    x1, x2 = (backend.arrays.contiguous(item.array, shape, storage) for item in inputs[:2])
+    x1, x2 = (_lay_out_scores(item, device, shape, storage, backend.arrays) for item in inputs[:2])
     y = _lay_out_target(inputs[2], shape, storage, backend.arrays)
     return Pairs(inputs, backend, device, shape, math.prod(shape), dtype, x1, x2, y, margin)
 
@@ -143,6 +143,11 @@ def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False)
 
 def _array(value):
     return value._data if isinstance(value, Tensor) else value
+
+
+def _lay_out_scores(scores, device, shape, storage, arrays):
+    array = scores.array if scores.device == device else arrays.from_host(scores.array, device)
+    return arrays.contiguous(array, shape, storage)
 
 
 def _lay_out_target(target, shape, storage, arrays):
