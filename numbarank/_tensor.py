@@ -187,9 +187,11 @@ class Tensor:
         return arrays.multiply(arrays.cast(item.array, self.dtype), 1)
 
     def _accumulate(self, gradient):
-        arrays = self._arrays()
-        total = gradient if self._grad is None else arrays.add(self._grad._data, gradient)
-        self._grad = Tensor._wrap(arrays.cast(total, self._data.dtype), self._device)
+        if self._grad is not None:
+            gradient = self._arrays().add(self._grad._data, gradient)
+        if gradient.dtype != self._data.dtype:
+            gradient = self._arrays().cast(gradient, self._data.dtype)
+        self._grad = Tensor._wrap(gradient, self._device)
 
     def _arrays(self):
         return _dispatch.backend(self._device).arrays

@@ -40,27 +40,30 @@ class Pairs(NamedTuple):
 
 def loss(formula, input1, input2, target, margin, reduction):
     """Return the loss of a formula on pairs; a Tensor that can go backward where an input is a Tensor."""
+    if _are_plain(input1, input2, target, margin, reduction):
+        return _walk_plain(formula, input1, input2, target, margin, reduction, True)
     x1, x2, y = _array(input1), _array(input2), _array(target)
-    is_plain = _are_plain(x1, x2, y, margin, reduction)
-    if is_plain:
-        result, device = _walk_plain(formula, x1, x2, y, margin, reduction), "cpu"
-    else:
-        _reduction.check_reduction(reduction)
-        pairs = read_pairs((x1, x2, y), margin)
-        result, device = walk(formula, pairs, reduction, None, (False, False, False), with_loss=True)[0], pairs.device
     if x1 is input1 and x2 is input2 and y is target:
-        return result
+        return _forward(formula, read_pairs((x1, x2, y), margin), reduction)
+    return _tensor_loss(formula, (input1, input2, target), x1, x2, y, margin, reduction)
+
+
+def _tensor_loss(formula, values, x1, x2, y, margin, reduction):
+    if _are_plain(x1, x2, y, margin, reduction):
+        result, device = _walk_plain(formula, x1, x2, y, margin, reduction, True), "cpu"
+    else:
+        pairs = read_pairs((x1, x2, y), margin)
+        result, device = _forward(formula, pairs, reduction), pairs.device
 
     def gradients(upstream, parents):
-        by_x1, by_x2, by_y = parents
-        if is_plain and by_y is None and by_x1 is not None and by_x2 is not None:
-            grads = _empty_pair(x1)
-            _walk_plain(formula, x1, x2, y, margin, reduction, float(upstream), *grads, wants_total=False)
-            return (*grads, None)
         wanted = [parent is not None for parent in parents]
+        if wanted == [True, True, False] and _are_plain(x1, x2, y, margin, reduction):
+            grad1, grad2 = _empty_pair(x1)
+            _walk_plain(formula, x1, x2, y, margin, reduction, False, float(upstream), grad1, grad2)
+            return grad1, grad2, None
         return walk(formula, read_pairs((x1, x2, y), margin), reduction, upstream, wanted)[1]
 
-    parents = [value if isinstance(value, Tensor) else None for value in (input1, input2, target)]
+    parents = [value if isinstance(value, Tensor) else None for value in values]
     return Tensor.from_operation(result, device, parents, gradients)
 
 
@@ -70,9 +73,8 @@ def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, 
     has_options = gradient is not None or out is not None or target_grad
     if not has_options and _are_plain(x1, x2, y, margin, reduction):
         gradients = _empty_pair(x1)
-        result = _walk_plain(formula, x1, x2, y, margin, reduction, 1.0, *gradients)
+        result = _walk_plain(formula, x1, x2, y, margin, reduction, True, 1.0, *gradients)
     else:
-        _reduction.check_reduction(reduction)
         pairs = read_pairs((x1, x2, y), margin)
         wanted = (True, True, bool(target_grad))
         gradient = _array(gradient)
@@ -89,10 +91,10 @@ def _are_plain(x1, x2, y, margin, reduction):
     return reduction in ("mean", "sum") and type(margin) is float and _inputs.are_plain(x1, x2, y)
 
 
-def _walk_plain(formula, x1, x2, y, margin, reduction, upstream=1.0, grad1=None, grad2=None, wants_total=True):
+def _walk_plain(formula, x1, x2, y, margin, reduction, wants_total, upstream=1.0, grad1=None, grad2=None):
     """Walk over inputs that need no preparation."""
-    run = _dispatch.backend("cpu").pairs.run
     divisor = x1.size if reduction == "mean" else 1
+    run = _dispatch.backend("cpu").pairs.run
     return run(formula, x1, x2, y, margin, divisor, upstream, None, grad1, grad2, None, wants_total)
 
 
@@ -115,10 +117,14 @@ def read_pairs(arrays, margin):
     return Pairs(inputs, backend, device, shape, math.prod(shape), dtype, x1, x2, y, margin)
 
 
+def _forward(formula, pairs, reduction):
+    return walk(formula, pairs, reduction, None, (False, False, False), with_loss=True)[0]
+
+
 def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False):
     """Walk once over the pairs; return the loss, or None, and the list of the gradients that are wanted."""
     arrays = pairs.backend.arrays
-    each = reduction == "none"
+    each = _reduction.check_reduction(reduction) == "none"
     upstream = _inputs.read_gradient(gradient, pairs.shape if each else (), pairs.device)
     if not isinstance(upstream, float):
         upstream = arrays.contiguous(upstream, upstream.shape, _inputs.compute_dtype(pairs.dtype))
