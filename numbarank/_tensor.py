@@ -1,6 +1,9 @@
 """Tensor: an array that remembers how to send a gradient back to the Tensors that it was made from."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from numbarank import _dispatch, _inputs
 
@@ -41,7 +44,7 @@ class Tensor:
     __slots__ = ("__weakref__", "_data", "_device", "_grad", "_gradients", "_parents", "_requires_grad")
     __array_ufunc__ = None
 
-    def __init__(self, data, requires_grad=False):
+    def __init__(self, data: ArrayLike, requires_grad: bool = False) -> None:
         self._gradients = None
         self._parents = ()
         self._grad = None
@@ -76,24 +79,24 @@ class Tensor:
         return result
 
     @property
-    def data(self):
+    def data(self) -> Any:
         """The array itself: NumPy's, or a numba device array."""
         return self._data
 
     @data.setter
-    def data(self, value):
+    def data(self, value: ArrayLike) -> None:
         item = _inputs.read("data", value._data if isinstance(value, Tensor) else value)
         if self._requires_grad:
             _check_differentiable(item.array)
         self._data, self._device = item.array, item.device
 
     @property
-    def grad(self):
+    def grad(self) -> "Tensor | None":
         """None, or a Tensor: the sum of the gradients of all backward passes so far."""
         return self._grad
 
     @grad.setter
-    def grad(self, value):
+    def grad(self, value: "ArrayLike | Tensor | None") -> None:
         if value is not None:
             value = value if isinstance(value, Tensor) else Tensor(value)
             if value.shape != self.shape or value.device != self.device:
@@ -103,12 +106,12 @@ class Tensor:
         self._grad = value
 
     @property
-    def requires_grad(self):
+    def requires_grad(self) -> bool:
         """Whether backward passes reach this Tensor."""
         return self._requires_grad
 
     @requires_grad.setter
-    def requires_grad(self, value):
+    def requires_grad(self, value: bool) -> None:
         if value:
             _check_differentiable(self._data)
         if not value and self._gradients is not None:
@@ -116,26 +119,26 @@ class Tensor:
         self._requires_grad = bool(value)
 
     @property
-    def device(self):
+    def device(self) -> str:
         """'cpu' or 'cuda:N'."""
         return self._device
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype:
         """The NumPy dtype of the elements."""
         return self._data.dtype
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """The length along each axis."""
         return tuple(self._data.shape)
 
     @property
-    def ndim(self):
+    def ndim(self) -> int:
         """The number of axes."""
         return self._data.ndim
 
-    def backward(self, gradient=None):
+    def backward(self, gradient: "ArrayLike | Tensor | None" = None) -> None:
         """Add the gradients of this Tensor to the ``grad`` of the Tensors that it was made from.
 
         Parameters
@@ -196,13 +199,13 @@ class Tensor:
     def _arrays(self):
         return _dispatch.backend(self._device).arrays
 
-    def item(self):
+    def item(self) -> int | float:
         """Return the only element as a Python number."""
         if self._data.size != 1:
             raise ValueError(f"item() needs a Tensor of one element; this one has shape {self.shape}")
         return self._arrays().item(self._data)
 
-    def numpy(self):
+    def numpy(self) -> np.ndarray:
         """Return the data as a NumPy array that shares its memory."""
         if self._requires_grad:
             raise RuntimeError("this Tensor requires a gradient: call detach().numpy()")
@@ -210,11 +213,11 @@ class Tensor:
             raise TypeError(f"this Tensor is on {self._device}: call cpu().numpy()")
         return self._data
 
-    def detach(self):
+    def detach(self) -> "Tensor":
         """Return a Tensor of the same memory that no backward pass reaches."""
         return Tensor(self._data)
 
-    def to(self, device):
+    def to(self, device: str) -> "Tensor":
         """Return this Tensor on a device; itself if it is there already."""
         _dispatch.check_device(device)
         if device == self._device or (device == "cuda" and self._device != "cpu"):
@@ -228,15 +231,15 @@ class Tensor:
 
         return Tensor.from_operation(moved, target.device_of(moved), [self], gradients)
 
-    def cpu(self):
+    def cpu(self) -> "Tensor":
         """Return this Tensor in host memory."""
         return self.to("cpu")
 
-    def cuda(self):
+    def cuda(self) -> "Tensor":
         """Return this Tensor on the current CUDA device."""
         return self.to("cuda")
 
-    def sign(self):
+    def sign(self) -> "Tensor":
         """Return -1, 0 or 1 for each element; its gradient is 0."""
         arrays = self._arrays()
 
@@ -245,22 +248,22 @@ class Tensor:
 
         return Tensor.from_operation(arrays.sign(self._data), self._device, [self], gradients)
 
-    def __add__(self, other):
+    def __add__(self, other: "Tensor | float") -> "Tensor":
         return self._combine("add", other, lambda times, upstream, a, b: (upstream, times(upstream, 1)))
 
-    def __sub__(self, other):
+    def __sub__(self, other: "Tensor | float") -> "Tensor":
         return self._combine("subtract", other, lambda times, upstream, a, b: (upstream, times(upstream, -1)))
 
-    def __mul__(self, other):
+    def __mul__(self, other: "Tensor | float") -> "Tensor":
         return self._combine("multiply", other, lambda times, upstream, a, b: (times(upstream, b), times(upstream, a)))
 
     __radd__ = __add__
     __rmul__ = __mul__
 
-    def __rsub__(self, other):
+    def __rsub__(self, other: "Tensor | float") -> "Tensor":
         return self * -1 + other
 
-    def __neg__(self):
+    def __neg__(self) -> "Tensor":
         return self * -1
 
     def _combine(self, operation, other, slopes):
@@ -312,21 +315,21 @@ class Tensor:
             raise BufferError(f"this Tensor requires a gradient, which {protocol} would lose: call detach() first")
         return self._data
 
-    def __len__(self):
+    def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("a Tensor without axes has no len()")
         return self.shape[0]
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self.item())
 
-    def __float__(self):
+    def __float__(self) -> float:
         return float(self.item())
 
-    def __format__(self, spec):
+    def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         values = np.array2string(self._arrays().to_host(self._data), separator=", ", prefix="tensor(")
         details = [f"dtype={self.dtype}"]
         if self._device != "cpu":
@@ -372,7 +375,12 @@ def _rebuild(array, device, requires_grad, grad):
     return result
 
 
-def tensor(data, dtype=None, device=None, requires_grad=False):
+def tensor(
+    data: ArrayLike | Tensor,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Return a Tensor with a copy of the data.
 
     Parameters
@@ -407,12 +415,14 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
     return Tensor(_dispatch.backend(device).arrays.from_host(home.to_host(array), device), requires_grad)
 
 
-def zeros(*shape, dtype=None, device=None, requires_grad=False):
+def zeros(
+    *shape: int, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Return a Tensor of zeros; see :func:`ones`."""
     return tensor(np.zeros(_shape(shape), dtype), None, device or "cpu", requires_grad)
 
 
-def ones(*shape, dtype=None, device=None, requires_grad=False):
+def ones(*shape: int, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Return a Tensor of ones.
 
     Parameters
@@ -431,7 +441,13 @@ def ones(*shape, dtype=None, device=None, requires_grad=False):
     return tensor(np.ones(_shape(shape), dtype), None, device or "cpu", requires_grad)
 
 
-def randn(*shape, seed=None, dtype=None, device=None, requires_grad=False):
+def randn(
+    *shape: int,
+    seed: int | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Return a Tensor of independent standard normal numbers.
 
     Parameters

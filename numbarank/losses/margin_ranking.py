@@ -1,6 +1,12 @@
 """Margin ranking loss: max(0, -y * (x1 - x2) + margin)."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import ArrayLike
+
 from numbarank import _inputs, _reduction
+from numbarank._tensor import Tensor
 from numbarank.losses import _pairs
 
 
@@ -22,7 +28,15 @@ def slope(x1, x2, y, margin, upstream):
 FORMULA = _pairs.PairFormula(value, slope)
 
 
-def margin_ranking_loss(input1, input2, target, margin=0.0, size_average=None, reduce=None, reduction="mean"):
+def margin_ranking_loss(
+    input1: ArrayLike | Tensor,
+    input2: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    margin: float = 0.0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Any:
     r"""Return the margin ranking loss ``max(0, -target * (input1 - input2) + margin)``.
 
     It is zero for a pair whose scores stand in the right order and at least ``margin`` apart, and grows linearly
@@ -77,8 +91,16 @@ def margin_ranking_loss(input1, input2, target, margin=0.0, size_average=None, r
 
 
 def margin_ranking_loss_and_grad(
-    input1, input2, target, margin=0.0, reduction="mean", *, gradient=None, out=None, target_grad=False
-):
+    input1: ArrayLike | Tensor,
+    input2: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    margin: float = 0.0,
+    reduction: str = "mean",
+    *,
+    gradient: ArrayLike | Tensor | None = None,
+    out: Sequence[Any] | None = None,
+    target_grad: bool = False,
+) -> tuple[Any, tuple[Any, ...]]:
     """Return the margin ranking loss and its gradients, computed together in one pass over memory.
 
     Parameters
@@ -143,28 +165,34 @@ class MarginRankingLoss:
 
     __slots__ = ("_margin", "_reduction")
 
-    def __init__(self, margin=0.0, size_average=None, reduce=None, reduction="mean"):
+    def __init__(
+        self,
+        margin: float = 0.0,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
         if size_average is not None or reduce is not None:
             reduction = _reduction.reduction_from_legacy(size_average, reduce, stacklevel=2)
         self._margin = _inputs.read_margin(margin)
         self._reduction = _reduction.check_reduction(reduction)
 
     @property
-    def margin(self):
+    def margin(self) -> float:
         """The distance that a pair in the right order must keep."""
         return self._margin
 
     @property
-    def reduction(self):
+    def reduction(self) -> str:
         """'mean', 'sum' or 'none'."""
         return self._reduction
 
-    def forward(self, input1, input2, target):
+    def forward(self, input1: ArrayLike | Tensor, input2: ArrayLike | Tensor, target: ArrayLike | Tensor) -> Any:
         """Return the loss; see :func:`margin_ranking_loss`."""
         return _pairs.loss(FORMULA, input1, input2, target, self._margin, self._reduction)
 
-    def __call__(self, input1, input2, target):
+    def __call__(self, input1: ArrayLike | Tensor, input2: ArrayLike | Tensor, target: ArrayLike | Tensor) -> Any:
         return self.forward(input1, input2, target)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}(margin={self._margin!r}, reduction={self._reduction!r})"
