@@ -135,14 +135,16 @@ def test_a_few_blocks_overflow_and_the_others_do_not(room, cuda):
     assert_within(actual, reference.loss(z, np.zeros_like(z), -1))
 
 
-def test_nothing_is_launched_for_nothing(room, cuda, monkeypatch):
-    empty = put(np.empty((0, 3)), cuda)
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (0, 0)], ids=str)
+def test_nothing_is_launched_for_nothing(room, cuda, monkeypatch, shape):
+    empty = put(np.empty(shape), cuda)
     monkeypatch.setattr(room.driver, "launch", None)
     assert host(nr.margin_ranking_loss(empty, empty, 1, reduction="sum")) == 0
     assert np.isnan(host(nr.margin_ranking_loss(empty, empty, 1)))
     losses, gradients = nr.margin_ranking_loss_and_grad(empty, empty, empty, 0.0, "none", target_grad=True)
-    assert {tuple(array.shape) for array in (losses, *gradients)} == {(0, 3)}
-    assert room.arrays.sum_to(empty, (1, 3), empty.dtype).shape == (1, 3)
+    assert {tuple(array.shape) for array in (losses, *gradients)} == {shape}
+    assert room.arrays.copy(empty).shape == shape
+    assert tuple(room.arrays.sum_to(empty, (1, *shape[1:]), empty.dtype).shape) == (1, *shape[1:])
 
 
 # ---------------------------------------------------------------- arrays

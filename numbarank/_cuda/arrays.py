@@ -246,6 +246,8 @@ OPERATIONS = operator.add, operator.sub, operator.mul, _compare
 
 def _gather(array, shape, destination):
     """Write an array, broadcast to a shape, into a C-contiguous array of that many elements."""
+    if destination.size == 0:
+        return destination
     layout = _broadcast_strides(array, shape)
     source, start = _memory_of(array)
     kernel = gather_kernel(array.dtype, destination.dtype)
@@ -269,8 +271,8 @@ def gather_kernel(source_dtype, dtype):
 
 
 def _launch(kernel, tasks, source, *arguments):
-    """Queue a kernel on the stream of the arrays that it takes; the last argument is its result."""
-    if not tasks:
+    """Queue a kernel on the stream of the arrays that it takes."""
+    if tasks == 0:
         return
     device = driver.device_of(source)
     with driver.activate(device):
