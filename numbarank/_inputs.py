@@ -1,5 +1,6 @@
 """What came in: its kind, device, dtype and shape. Every error message about an argument stands here."""
 
+import functools
 import math
 import numbers
 from typing import Any, NamedTuple
@@ -78,6 +79,7 @@ def is_on_cuda(name, value):
         ) from error
 
 
+@functools.lru_cache  # NumPy makes a dtype's name anew each time
 def is_float(dtype):
     """Tell whether a dtype is one of the four floating types that losses have."""
     return dtype.name in FLOAT_NAMES
@@ -121,13 +123,16 @@ def loss_dtype(input1, input2, target):
     strong = [item.array.dtype for item in (input1, input2) if not item.weak]
     if target.array.ndim and is_float(target.array.dtype):
         strong.append(target.array.dtype)
-    floats = [gradient_dtype(dtype) for dtype in strong]
-    if not floats:
-        return np.dtype(np.float64)
-    names = {dtype.name for dtype in floats}
-    if names == {"float16", "bfloat16"}:
+    return _promoted(frozenset(map(gradient_dtype, strong))) if strong else np.dtype(np.float64)
+
+
+@functools.lru_cache
+def _promoted(dtypes):
+    """Return the dtype that floating dtypes promote to: the widest, and float32 for the two halves together."""
+    by_name = {dtype.name: dtype for dtype in dtypes}
+    if by_name.keys() == {"float16", "bfloat16"}:
         return np.dtype(np.float32)
-    return next(dtype for name in FLOAT_NAMES for dtype in floats if dtype.name == name)
+    return next(by_name[name] for name in FLOAT_NAMES if name in by_name)
 
 
 def output_shape(input1, input2, target):
@@ -223,7 +228,7 @@ def _from_python(name, value):
 
 
 def _check_dtype(name, dtype):
-    if dtype.name in FLOAT_NAMES or dtype.kind in "iub":
+    if is_float(dtype) or dtype.kind in "iub":
         return
     raise TypeError(
         f"{name} has dtype {dtype}; it must be float64, float32, float16, bfloat16 or an integer dtype: "

@@ -1,6 +1,7 @@
 """Which device the tests run on: the CPU, the CUDA simulator or a GPU."""
 
 import importlib.metadata
+import sys
 
 import hypothesis
 import numpy as np
@@ -24,6 +25,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if SIMULATOR:  # its threads wait for each other at barriers: switch between them often
+        sys.setswitchinterval(1e-4)
     # numba-cuda 0.30 reads a name that NumPy 2.5 dropped; the library itself never patches NumPy
     if config.getoption("--device") == "cuda" and not SIMULATOR and not hasattr(np, "row_stack"):
         np.row_stack = np.vstack

@@ -47,6 +47,8 @@ def contiguous(array, shape, dtype):
     """Return an array broadcast to a shape in a dtype, C-contiguous and aligned; itself where it is that already."""
     if array.shape != shape:
         array = np.broadcast_to(array, shape)
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
     with np.errstate(all="ignore"):
         return np.require(array, dtype, "CA")
 

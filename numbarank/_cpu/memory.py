@@ -5,6 +5,7 @@ its array, or nowhere where that is None. The two half types are widened to floa
 way out. The types decide while compiling, so one loop serves every combination.
 """
 
+import functools
 import platform
 
 import numba
@@ -45,6 +46,7 @@ def array_type(array, readonly):
     return types.Array(element, array.ndim, "C", readonly=readonly)
 
 
+@functools.lru_cache
 def converts_halves(dtype):
     """Tell whether loops can read a half type here: float16 needs the processor's help."""
     if dtype.name == "bfloat16":
