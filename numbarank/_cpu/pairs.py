@@ -76,7 +76,7 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
         grad2,
         grad_y,
         divisor,
-        np.empty((chunk_count(size), 2)) if is_parallel else None,
+        np.empty((-(-size // chunk_length(size)), 2)) if is_parallel else None,
     )
     key = (
         formula,
@@ -108,18 +108,12 @@ def _flat(array):
     return array.reshape(-1) if isinstance(array, np.ndarray) else array
 
 
-def chunk_count(size):
-    """Return how many chunks a total is added up from: it depends on the size alone, never on the threads."""
-    blocks = -(-size // BLOCK)
-    return -(-blocks // _blocks_a_chunk(size)) if blocks else 0
+def chunk_length(size):
+    """Return how many pairs a partial total is of: that depends on the size alone, never on the threads."""
+    return BLOCK * max(1, -(-size // (BLOCK * MAX_CHUNKS)))
 
 
-def _blocks_a_chunk(size):
-    return max(1, -(-size // (BLOCK * MAX_CHUNKS)))
-
-
-_chunk_count = inline(chunk_count)
-_blocks_a_chunk = inline(_blocks_a_chunk)
+_chunk_length = inline(chunk_length)
 
 
 @inline
@@ -241,8 +235,8 @@ def kernel(formula, wants_total, is_parallel, is_large):
         return high, low
 
     @inline
-    def chunk_total(inputs, results, margin, size, chunk):
-        length = BLOCK * _blocks_a_chunk(size)
+    def chunk_total(inputs, results, margin, chunk, size):
+        length = _chunk_length(size)
         chunk_end = min((chunk + 1) * length, size)
         high = low = 0.0
         for start in range(chunk * length, chunk_end, BLOCK):
@@ -262,8 +256,8 @@ def kernel(formula, wants_total, is_parallel, is_large):
         margin_, size = computed(x1, margin), x1.size
         inputs, results = _pointers(x1, x2, y, upstream), _pointers(losses, grad1, grad2, grad_y)
         high = low = 0.0
-        for chunk in range(_chunk_count(size)):
-            more, error = chunk_total(inputs, results, margin_, size, chunk)
+        for chunk in range(-(-size // _chunk_length(size))):
+            more, error = chunk_total(inputs, results, margin_, chunk, size)
             high, low = _add(high, low, more)
             low += error
         return finish(inputs, margin_, size, high, low, divisor)
@@ -272,7 +266,7 @@ def kernel(formula, wants_total, is_parallel, is_large):
         margin_, size = computed(x1, margin), x1.size
         for chunk in prange(len(partials)):
             inputs, results = _pointers(x1, x2, y, upstream), _pointers(losses, grad1, grad2, grad_y)
-            partials[chunk, 0], partials[chunk, 1] = chunk_total(inputs, results, margin_, size, chunk)
+            partials[chunk, 0], partials[chunk, 1] = chunk_total(inputs, results, margin_, chunk, size)
         high = low = 0.0
         for chunk in range(len(partials)):
             high, low = _add(high, low, partials[chunk, 0])
