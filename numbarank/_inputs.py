@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numbarank import _dispatch
+from numbarank._reduction import REDUCTIONS
 
 FLOAT_NAMES = ("float64", "float32", "float16", "bfloat16")
 _DLPACK_CUDA = 2
 _COMPUTED = frozenset(map(np.dtype, ("float32", "float64")))
 _SIGNED = frozenset(map(np.dtype, ("int8", "int16", "int32", "int64")))
+_EXACT = 2**53
 _PLAIN = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
 
 
@@ -51,18 +53,25 @@ def read(name, value):
     )
 
 
-def are_plain(input1, input2, target):
-    """Tell whether the inputs need no preparation: contiguous arrays of one shape and dtype, or a number as target."""
-    if not (type(input1) is type(input2) is np.ndarray):
+def are_plain(input1, input2, target, margin, reduction):
+    """Tell whether a loss needs no preparation: contiguous arrays of one shape and dtype, or a number as target.
+
+    Most calls are like that; they need not pay for what the others take to be put in order.
+    """
+    if not (type(input1) is type(input2) is np.ndarray and _is_plain_number(margin) and reduction in REDUCTIONS):
         return False
     dtype, shape, flags = input1.dtype, input1.shape, input1.flags.num & input2.flags.num
     if type(target) is np.ndarray:
         flags &= target.flags.num
         if target.shape != shape or (target.dtype is not dtype and target.dtype not in _SIGNED):
             return False
-    elif type(target) is not float:
+    elif not _is_plain_number(target):
         return False
     return input2.dtype is dtype and input2.shape == shape and flags & _PLAIN == _PLAIN and dtype in _COMPUTED
+
+
+def _is_plain_number(value):
+    return type(value) is float or (type(value) is int and -_EXACT <= value <= _EXACT)
 
 
 def is_on_cuda(name, value):

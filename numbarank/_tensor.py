@@ -1,11 +1,16 @@
 """Tensor: an array that remembers how to send a gradient back to the Tensors that it was made from."""
 
+import heapq
+import itertools
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from numbarank import _dispatch, _inputs
+
+_numbers = itertools.count()
+_SPENT = ()
 
 
 class Tensor:
@@ -41,41 +46,37 @@ class Tensor:
     array([-2., -0.])
     """
 
-    __slots__ = ("__weakref__", "_data", "_device", "_grad", "_gradients", "_parents", "_requires_grad")
+    __slots__ = ("__weakref__", "_data", "_device", "_grad", "_operation", "_requires_grad")
     __array_ufunc__ = None
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False) -> None:
-        self._gradients = None
-        self._parents = ()
+        self._operation = None
         self._grad = None
         self._requires_grad = False
         self.data = data._data if isinstance(data, Tensor) else data
         self.requires_grad = requires_grad
 
     @classmethod
-    def from_operation(cls, data, device, parents, gradients):
-        """Return the Tensor that an operation gives.
+    def from_operation(cls, array, device, operands, gradients):
+        """Return the Tensor that an operation on operands gives, of an array of ours.
 
-        ``gradients(upstream, parents)`` returns a sequence: the gradient for each parent that is not None. Parents
-        that require no gradient are None by then.
+        ``gradients(upstream, parents)`` returns a sequence: the gradient for each parent that is not None. The parents
+        are the operands; None stands for one that requires no gradient.
         """
-        result = cls._wrap(data, device)
-        sources = [parent if parent is not None and parent._requires_grad else None for parent in parents]
-        if sources.count(None) < len(sources):
-            result._requires_grad = True
-            result._parents = sources
-            result._gradients = gradients
-        return result
+        parents = [operand if isinstance(operand, cls) and operand._requires_grad else None for operand in operands]
+        if parents.count(None) == len(parents):
+            return cls._wrap(array, device)
+        return cls._wrap(array, device, True, (next(_numbers), parents, gradients))
 
     @classmethod
-    def _wrap(cls, array, device):
+    def _wrap(cls, array, device, requires_grad=False, operation=None):
         """Return a Tensor of an array of ours, without the checks that a caller's array needs."""
         result = cls.__new__(cls)
-        result._data = np.asarray(array) if device == "cpu" else array
+        result._data = array
         result._device = device
-        result._grad = result._gradients = None
-        result._parents = ()
-        result._requires_grad = False
+        result._grad = None
+        result._requires_grad = requires_grad
+        result._operation = operation
         return result
 
     @property
@@ -114,7 +115,7 @@ class Tensor:
     def requires_grad(self, value: bool) -> None:
         if value:
             _check_differentiable(self._data)
-        if not value and self._gradients is not None:
+        if not value and self._operation is not None:
             raise RuntimeError("requires_grad can only be changed on a Tensor that is no result: call detach() on it")
         self._requires_grad = bool(value)
 
@@ -153,22 +154,30 @@ class Tensor:
         """
         if not self._requires_grad:
             raise RuntimeError("this Tensor does not require a gradient: create its inputs with requires_grad=True")
-        uses = _count_uses(self)
-        pending, ready = {self: self._first_gradient(gradient)}, [self]
-        while ready:
-            tensor = ready.pop()
-            upstream, gradients = pending.pop(tensor), tensor._gradients
-            if gradients is None:
-                tensor._accumulate(upstream)
-                continue
-            for parent, gradient in zip(tensor._parents, gradients(upstream, tensor._parents), strict=True):
-                if parent is not None:
-                    earlier = pending.get(parent)
-                    pending[parent] = gradient if earlier is None else parent._arrays().add(earlier, gradient)
-                    uses[parent] -= 1
-                    if not uses[parent]:
-                        ready.append(parent)
-            tensor._parents, tensor._gradients = (), _SPENT
+        received, done = {self: self._first_gradient(gradient)}, []
+        newest_first = [] if self._operation is None else [(-self._number(), self)]
+        while newest_first:
+            result = heapq.heappop(newest_first)[1]
+            _, parents, gradients = result._operation
+            for parent, gradient in zip(parents, gradients(received.pop(result), parents), strict=True):
+                if parent is None:
+                    continue
+                if parent in received:
+                    gradient = parent._arrays().add(received[parent], gradient)
+                elif parent._operation is not None:
+                    heapq.heappush(newest_first, (-parent._number(), parent))
+                received[parent] = gradient
+            done.append(result)
+        for leaf, gradient in received.items():
+            leaf._accumulate(gradient)
+        for result in done:
+            result._operation = _SPENT
+
+    def _number(self):
+        """Return the number of the operation that this Tensor is the result of; later ones have higher numbers."""
+        if self._operation is _SPENT:
+            raise RuntimeError("this Tensor has already gone backward: compute the loss again before another pass")
+        return self._operation[0]
 
     def _first_gradient(self, gradient):
         arrays = self._arrays()
@@ -280,8 +289,7 @@ class Tensor:
             ]
 
         result = getattr(arrays, operation)(data, operand)
-        parents = [self, other if isinstance(other, Tensor) else None]
-        return Tensor.from_operation(result, self._device, parents, gradients)
+        return Tensor.from_operation(result, self._device, (self, other), gradients)
 
     def _operand(self, other):
         if isinstance(other, Tensor):
@@ -339,29 +347,9 @@ class Tensor:
         return f"tensor({values}, {', '.join(details)})"
 
     def __reduce__(self):
-        if self._gradients is not None:
+        if self._operation is not None:
             raise TypeError("only a Tensor that is no result of an operation can be pickled: call detach() first")
         return _rebuild, (self._arrays().to_host(self._data), self._device, self._requires_grad, self._grad)
-
-
-def _SPENT(upstream, parents):
-    raise RuntimeError("this Tensor has already gone backward")
-
-
-def _count_uses(root):
-    """Return how often each Tensor that a backward pass from ``root`` reaches was used to make the others."""
-    uses, stack = {}, [root]
-    while stack:
-        tensor = stack.pop()
-        if tensor._gradients is _SPENT:
-            raise RuntimeError("this Tensor has already gone backward: compute the loss again before another pass")
-        for parent in tensor._parents:
-            if parent is not None:
-                if parent not in uses:
-                    uses[parent] = 0
-                    stack.append(parent)
-                uses[parent] += 1
-    return uses
 
 
 def _check_differentiable(array):

@@ -15,7 +15,7 @@ ROOMS = {
     "__init__": ({"losses", "_tensor"}, set()),
     "losses": ({"_dispatch", "_inputs", "_reduction", "_tensor"}, {"numpy"}),
     "_tensor": ({"_dispatch", "_inputs"}, {"numpy"}),
-    "_inputs": ({"_dispatch"}, {"numpy"}),
+    "_inputs": ({"_dispatch", "_reduction"}, {"numpy"}),
     "_reduction": (set(), {"numpy"}),
     "_dispatch": ({"_cpu", "_cuda"}, set()),
     "_cpu": (set(), {"numpy", "numba", "llvmlite"}),

@@ -53,8 +53,13 @@ def contiguous(array, shape, dtype):
         return np.require(array, dtype, "CA")
 
 
+def as_scalar(array):
+    """Return an array without axes as NumPy's functions return such results."""
+    return array[()]
+
+
 def cast(array, dtype):
-    """Return an array or a NumPy scalar in a dtype, rounded once; itself where it has it already."""
+    """Return an array in a dtype, rounded once; itself where it has it already."""
     if array.dtype == dtype:
         return array
     with np.errstate(all="ignore"):

@@ -28,11 +28,13 @@ from numbarank._cpu.memory import (
 )
 
 BLOCK = 8192
+EVEN_CHUNKS = 16  # they divide evenly among the usual numbers of threads
+EVEN_FROM = 4 * BLOCK
 MAX_CHUNKS = 4096
 PARALLEL_FROM = 50_000
 LARGE_FROM = 2_000_000
 _DOWN = 2.0**-64
-_compiled = {}
+_compiled, _compiled_plain = {}, {}
 
 
 def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, grad_y, wants_total):
@@ -53,9 +55,10 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
 
     Returns
     -------
-    float64 or float32, the dtype that the loss is computed in, or None
+    array without axes, of the dtype that the loss is computed in, or None
     """
     dtype = x1.dtype
+    total = np.empty((), dtype if dtype.itemsize > 2 else np.float32) if wants_total else None
     if x1.ndim != 1:
         x1, x2, y, upstream, losses, grad1, grad2, grad_y = map(
             _flat, (x1, x2, y, upstream, losses, grad1, grad2, grad_y)
@@ -77,6 +80,7 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
         grad_y,
         divisor,
         np.empty((-(-size // chunk_length(size)), 2)) if is_parallel else None,
+        total,
     )
     key = (
         formula,
@@ -94,9 +98,26 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
     walk = _compiled.get(key)
     if walk is None:
         walk = _compiled[key] = kernel(formula, wants_total, is_parallel, is_large).compile(arguments)
-    result = walk(*arguments)
-    if wants_total:
-        return np.float64(result) if dtype.itemsize == 8 else np.float32(result)
+    walk(*arguments)
+    return total
+
+
+def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, wants_total):
+    """Do what ``run`` does with little around the walk, for results of the inputs' dtype.
+
+    The inputs are those of ``run``; ``upstream`` is a float, and there are both gradients or none.
+    """
+    dtype, size = x1.dtype, x1.size
+    if size >= PARALLEL_FROM or x1.ndim != 1:
+        return run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, None, wants_total)
+    total = np.empty((), dtype) if wants_total else None
+    arguments = (x1, x2, y, upstream / (divisor or 1), margin, losses, grad1, grad2, None, divisor, None, total)
+    key = (formula, dtype, type(y) is float or y.dtype, losses is None, grad1 is None, wants_total)
+    walk = _compiled_plain.get(key)
+    if walk is None:
+        walk = _compiled_plain[key] = kernel(formula, wants_total, False, False).compile(arguments)
+    walk(*arguments)
+    return total
 
 
 def storage_dtype(dtype):
@@ -110,7 +131,10 @@ def _flat(array):
 
 def chunk_length(size):
     """Return how many pairs a partial total is of: that depends on the size alone, never on the threads."""
-    return BLOCK * max(1, -(-size // (BLOCK * MAX_CHUNKS)))
+    if size < EVEN_FROM:
+        return BLOCK
+    chunks = min(MAX_CHUNKS, EVEN_CHUNKS * -(-size // (EVEN_CHUNKS * BLOCK)))
+    return LANES * -(-size // (LANES * chunks))
 
 
 _chunk_length = inline(chunk_length)
@@ -128,7 +152,7 @@ def _two_sum(a, b):
 def _rounded(high, low, divisor, margin):
     """Return the two parts of a total as one number of the compute type; an infinite total has no low part."""
     total = high + low if math.isfinite(high) else high
-    return np.float64(type(margin)(total / divisor))
+    return type(margin)(total / divisor)
 
 
 @inline
@@ -252,7 +276,7 @@ def kernel(formula, wants_total, is_parallel, is_large):
             return _rounded(high, low, divisor * _DOWN, margin)
         return _rounded(high, low, divisor, margin)
 
-    def serial(x1, x2, y, upstream, margin, losses, grad1, grad2, grad_y, divisor, partials):
+    def serial(x1, x2, y, upstream, margin, losses, grad1, grad2, grad_y, divisor, partials, total):
         margin_, size = computed(x1, margin), x1.size
         inputs, results = _pointers(x1, x2, y, upstream), _pointers(losses, grad1, grad2, grad_y)
         high = low = 0.0
@@ -260,9 +284,9 @@ def kernel(formula, wants_total, is_parallel, is_large):
             more, error = chunk_total(inputs, results, margin_, chunk, size)
             high, low = _add(high, low, more)
             low += error
-        return finish(inputs, margin_, size, high, low, divisor)
+        write(pointer(total), 0, finish(inputs, margin_, size, high, low, divisor))
 
-    def parallel(x1, x2, y, upstream, margin, losses, grad1, grad2, grad_y, divisor, partials):
+    def parallel(x1, x2, y, upstream, margin, losses, grad1, grad2, grad_y, divisor, partials, total):
         margin_, size = computed(x1, margin), x1.size
         for chunk in prange(len(partials)):
             inputs, results = _pointers(x1, x2, y, upstream), _pointers(losses, grad1, grad2, grad_y)
@@ -271,7 +295,8 @@ def kernel(formula, wants_total, is_parallel, is_large):
         for chunk in range(len(partials)):
             high, low = _add(high, low, partials[chunk, 0])
             low += partials[chunk, 1]
-        return finish(_pointers(x1, x2, y, upstream), margin_, size, high, low, divisor)
+        inputs = _pointers(x1, x2, y, upstream)
+        write(pointer(total), 0, finish(inputs, margin_, size, high, low, divisor))
 
     walk = parallel if is_parallel else serial
     return Kernel(f"{formula.value.__module__} {wants_total} {is_large} {walk.__name__}", walk, 4, is_parallel)

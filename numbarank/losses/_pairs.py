@@ -40,67 +40,83 @@ class Pairs(NamedTuple):
 
 def loss(formula, input1, input2, target, margin, reduction):
     """Return the loss of a formula on pairs; a Tensor that can go backward where an input is a Tensor."""
-    if _are_plain(input1, input2, target, margin, reduction):
-        return _walk_plain(formula, input1, input2, target, margin, reduction, True)
+    if _inputs.are_plain(input1, input2, target, margin, reduction):
+        result = _walk_plain(formula, input1, input2, target, margin, reduction)
+        return result if reduction == "none" else result[()]
     x1, x2, y = _array(input1), _array(input2), _array(target)
     if x1 is input1 and x2 is input2 and y is target:
-        return _forward(formula, read_pairs((x1, x2, y), margin), reduction)
+        pairs = read_pairs((x1, x2, y), margin)
+        return _without_tensor(_forward(formula, pairs, reduction), pairs, reduction)
     return _tensor_loss(formula, (input1, input2, target), x1, x2, y, margin, reduction)
 
 
-def _tensor_loss(formula, values, x1, x2, y, margin, reduction):
-    if _are_plain(x1, x2, y, margin, reduction):
-        result, device = _walk_plain(formula, x1, x2, y, margin, reduction, True), "cpu"
+def _tensor_loss(formula, operands, x1, x2, y, margin, reduction):
+    is_plain = _inputs.are_plain(x1, x2, y, margin, reduction)
+    if is_plain:
+        result, device = _walk_plain(formula, x1, x2, y, margin, reduction), "cpu"
     else:
         pairs = read_pairs((x1, x2, y), margin)
         result, device = _forward(formula, pairs, reduction), pairs.device
 
     def gradients(upstream, parents):
-        wanted = [parent is not None for parent in parents]
-        if wanted == [True, True, False] and _are_plain(x1, x2, y, margin, reduction):
+        if is_plain and reduction != "none" and parents[2] is None:
             grad1, grad2 = _empty_pair(x1)
-            _walk_plain(formula, x1, x2, y, margin, reduction, False, float(upstream), grad1, grad2)
+            _walk_plain(formula, x1, x2, y, margin, reduction, float(upstream), grad1, grad2, with_loss=False)
             return grad1, grad2, None
+        wanted = [parent is not None for parent in parents]
         return walk(formula, read_pairs((x1, x2, y), margin), reduction, upstream, wanted)[1]
 
-    parents = [value if isinstance(value, Tensor) else None for value in values]
-    return Tensor.from_operation(result, device, parents, gradients)
+    return Tensor.from_operation(result, device, operands, gradients)
 
 
 def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, out, target_grad):
     """Return the loss of a formula on pairs and its gradients, from one walk over them."""
+    upstream = 1.0 if gradient is None else gradient
+    is_simple = type(upstream) is float and not target_grad
+    if is_simple and _inputs.are_plain(input1, input2, target, margin, reduction):
+        gradients = _empty_pair(input1) if out is None else _plain_out(out, input1, input2, target)
+        result = _walk_plain(formula, input1, input2, target, margin, reduction, upstream, *gradients)
+        return result if reduction == "none" else result[()], gradients
     x1, x2, y = _array(input1), _array(input2), _array(target)
-    has_options = gradient is not None or out is not None or target_grad
-    if not has_options and _are_plain(x1, x2, y, margin, reduction):
-        gradients = _empty_pair(x1)
-        result = _walk_plain(formula, x1, x2, y, margin, reduction, True, 1.0, *gradients)
-    else:
-        pairs = read_pairs((x1, x2, y), margin)
-        wanted = (True, True, bool(target_grad))
-        gradient = _array(gradient)
-        out = None if out is None else _read_out(out, pairs, gradient, wanted)
-        result, gradients = walk(formula, pairs, reduction, gradient, wanted, out, with_loss=True)
-        gradients = tuple(gradients[: sum(wanted)])
+    pairs = read_pairs((x1, x2, y), margin)
+    wanted = (True, True, bool(target_grad))
+    gradient = _array(gradient)
+    if out is not None:
+        sources = pairs.inputs if gradient is None else (*pairs.inputs, _inputs.read("gradient", gradient))
+        out = _read_out(out, pairs.inputs[: sum(wanted)], sources, pairs.backend.arrays)
+    result, gradients = walk(formula, pairs, reduction, gradient, wanted, out, with_loss=True)
+    gradients = tuple(gradients[: sum(wanted)])
     if x1 is input1 and x2 is input2 and y is target:
-        return result, gradients
+        return _without_tensor(result, pairs, reduction), gradients
     return Tensor(result), tuple(Tensor(array) for array in gradients)
 
 
-def _are_plain(x1, x2, y, margin, reduction):
-    """Tell whether the arguments are in order as they are, which takes longer to establish for every other kind."""
-    return reduction in ("mean", "sum") and type(margin) is float and _inputs.are_plain(x1, x2, y)
-
-
-def _walk_plain(formula, x1, x2, y, margin, reduction, wants_total, upstream=1.0, grad1=None, grad2=None):
-    """Walk over inputs that need no preparation."""
-    divisor = x1.size if reduction == "mean" else 1
-    run = _dispatch.backend("cpu").pairs.run
-    return run(formula, x1, x2, y, margin, divisor, upstream, None, grad1, grad2, None, wants_total)
+def _walk_plain(formula, x1, x2, y, margin, reduction, upstream=1.0, grad1=None, grad2=None, with_loss=True):
+    """Walk over inputs that need no preparation; return the loss as an array."""
+    y = float(y) if type(y) is int else y
+    cpu = _dispatch.backend("cpu")
+    wants_total, divisor = with_loss, x1.size if reduction == "mean" else 1
+    losses = None
+    if reduction == "none":
+        losses, wants_total = cpu.arrays.empty_like(x1) if with_loss else None, False
+    total = cpu.pairs.run_plain(formula, x1, x2, y, float(margin), divisor, upstream, losses, grad1, grad2, wants_total)
+    return total if wants_total else losses
 
 
 def _empty_pair(array):
     empty_like = _dispatch.backend("cpu").arrays.empty_like
     return empty_like(array), empty_like(array)
+
+
+def _plain_out(out, x1, x2, y):
+    sources = [_inputs.Input(name, array, "cpu", False) for name, array in zip(NAMES, (x1, x2, y), strict=True)]
+    if isinstance(y, (float, int)):
+        sources.pop()
+    return _read_out(out, sources[:2], sources, _dispatch.backend("cpu").arrays)
+
+
+def _without_tensor(loss, pairs, reduction):
+    return loss if reduction == "none" else pairs.backend.arrays.as_scalar(loss)
 
 
 def read_pairs(arrays, margin):
@@ -187,12 +203,10 @@ def _is_direct(pairs, i):
     return array.shape == pairs.shape and _inputs.gradient_dtype(array.dtype) == pairs.x1.dtype
 
 
-def _read_out(out, pairs, gradient, wanted):
-    """Return the caller's buffers, checked, one for each input or None."""
+def _read_out(out, inputs, sources, arrays):
+    """Return the caller's buffers, checked, one for each of the inputs; they may share memory with no source."""
     if not isinstance(out, (tuple, list)):
         raise TypeError(f"out is a {type(out).__name__}; it must be a tuple of arrays, one for each gradient")
-    buffers = [_array(buffer) for buffer in out]
-    inputs = [item for item, is_wanted in zip(pairs.inputs, wanted, strict=True) if is_wanted]
-    sources = pairs.inputs if gradient is None else (*pairs.inputs, _inputs.read("gradient", gradient))
-    _inputs.check_out(buffers, inputs, sources, pairs.backend.arrays)
-    return (*buffers, None)[:3]
+    buffers = tuple(_array(buffer) for buffer in out)
+    _inputs.check_out(buffers, inputs, sources, arrays)
+    return buffers
