@@ -58,20 +58,22 @@ def are_plain(input1, input2, target, margin, reduction):
 
     Most calls are like that; they need not pay for what the others take to be put in order.
     """
-    if not (type(input1) is type(input2) is np.ndarray and _is_plain_number(margin) and reduction in REDUCTIONS):
+    if not (type(input1) is type(input2) is np.ndarray and reduction in REDUCTIONS):
+        return False
+    if type(margin) is not float and not _is_small_integer(margin):
         return False
     dtype, shape, flags = input1.dtype, input1.shape, input1.flags.num & input2.flags.num
     if type(target) is np.ndarray:
         flags &= target.flags.num
         if target.shape != shape or (target.dtype is not dtype and target.dtype not in _SIGNED):
             return False
-    elif not _is_plain_number(target):
+    elif type(target) is not float and not _is_small_integer(target):
         return False
     return input2.dtype is dtype and input2.shape == shape and flags & _PLAIN == _PLAIN and dtype in _COMPUTED
 
 
-def _is_plain_number(value):
-    return type(value) is float or (type(value) is int and -_EXACT <= value <= _EXACT)
+def _is_small_integer(value):
+    return type(value) is int and -_EXACT <= value <= _EXACT
 
 
 def is_on_cuda(name, value):

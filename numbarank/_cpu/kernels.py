@@ -2,6 +2,7 @@
 
 import numba
 import numpy as np
+from numba import types
 
 from numbarank._cpu.cache import DiskCache
 from numbarank._cpu.memory import array_type
@@ -31,11 +32,15 @@ class Kernel:
         self._inputs = inputs
 
     def compile(self, arguments):
-        """Return the compiled function for arguments like these; it takes no others, and checks nothing."""
-        kinds = [
-            array_type(argument, readonly=position < self._inputs)
-            if isinstance(argument, np.ndarray)
-            else numba.typeof(argument)
-            for position, argument in enumerate(arguments)
-        ]
+        """Return the compiled function for arguments like these; it takes no others, and checks nothing.
+
+        A number, integers included, is taken as float64.
+        """
+        kinds = (self._kind(argument, position < self._inputs) for position, argument in enumerate(arguments))
         return self._dispatcher.compile(tuple(kinds))
+
+    @staticmethod
+    def _kind(argument, readonly):
+        if isinstance(argument, np.ndarray):
+            return array_type(argument, readonly)
+        return types.none if argument is None else types.float64

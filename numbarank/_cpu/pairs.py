@@ -44,8 +44,8 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
     ----------
     formula : PairFormula
     x1, x2 : C-contiguous arrays of one shape and of one dtype for which ``storage_dtype`` is the identity
-    y : a like array, or one of a signed integer dtype, or a float for every pair
-    margin : float
+    y : a like array, or one of a signed integer dtype, or a number for every pair
+    margin : number
     divisor : int
         Total and upstream gradient are divided by it.
     upstream : float, or an array of the compute dtype
@@ -85,7 +85,7 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
     key = (
         formula,
         dtype,
-        None if type(y) is float else y.dtype,
+        y.dtype if type(y) is np.ndarray else None,
         type(upstream),
         losses is not None and losses.dtype,
         grad1 is not None and grad1.dtype,
@@ -105,14 +105,14 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
 def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, wants_total):
     """Do what ``run`` does with little around the walk, for results of the inputs' dtype.
 
-    The inputs are those of ``run``; ``upstream`` is a float, and there are both gradients or none.
+    The arguments are those of ``run``, but ``upstream`` is a number, and there are both gradients or none.
     """
     dtype, size = x1.dtype, x1.size
     if size >= PARALLEL_FROM or x1.ndim != 1:
         return run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, None, wants_total)
     total = np.empty((), dtype) if wants_total else None
     arguments = (x1, x2, y, upstream / (divisor or 1), margin, losses, grad1, grad2, None, divisor, None, total)
-    key = (formula, dtype, type(y) is float or y.dtype, losses is None, grad1 is None, wants_total)
+    key = (formula, dtype, y.dtype if type(y) is np.ndarray else None, losses is None, grad1 is None, wants_total)
     walk = _compiled_plain.get(key)
     if walk is None:
         walk = _compiled_plain[key] = kernel(formula, wants_total, False, False).compile(arguments)

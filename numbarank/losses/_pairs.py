@@ -93,13 +93,12 @@ def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, 
 
 def _walk_plain(formula, x1, x2, y, margin, reduction, upstream=1.0, grad1=None, grad2=None, with_loss=True):
     """Walk over inputs that need no preparation; return the loss as an array."""
-    y = float(y) if type(y) is int else y
     cpu = _dispatch.backend("cpu")
     wants_total, divisor = with_loss, x1.size if reduction == "mean" else 1
     losses = None
     if reduction == "none":
         losses, wants_total = cpu.arrays.empty_like(x1) if with_loss else None, False
-    total = cpu.pairs.run_plain(formula, x1, x2, y, float(margin), divisor, upstream, losses, grad1, grad2, wants_total)
+    total = cpu.pairs.run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, wants_total)
     return total if wants_total else losses
 
 
