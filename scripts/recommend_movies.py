@@ -2,9 +2,9 @@
 
 For each user, a film rated 4 or more should score above a film the user has not rated, by the margin. A score
 is the dot product of a user's and a film's embedding plus the film's bias. Each liked film is paired with the
-highest-scoring of a few random unrated films; numbarank gives the loss of these pairs and its gradient by the
-scores, NumPy carries it on to the embeddings, and Adagrad takes the step. A fifth of each user's ratings is held
-out, to measure the recommendations beside those of plain popularity.
+highest-scoring of a few random unrated films, or with --pairs all with every one of them; numbarank gives the loss
+of these pairs and its gradient by the scores, NumPy carries it on to the embeddings, and Adagrad takes the step. A
+fifth of each user's ratings is held out, to measure the recommendations beside those of plain popularity.
 """
 
 import argparse
@@ -214,6 +214,36 @@ class SampledPairs:
         return candidates[np.arange(rows.size), hardest]
 
 
+class AllPairs:
+    """Each liked film against every film that the user has not rated; to be called as `SampledPairs` is.
+
+    The pairs of a liked film share the weight of one, so that steps are as long as with one partner each.
+    """
+
+    def __init__(self, split, margin):
+        self.liked = split.liked
+        self.takes_part = split.liked | ~split.rated
+        self.margin = margin
+
+    def __call__(self, users, scores):
+        liked, takes_part = self.liked[users], self.takes_part[users]
+        liked_counts = np.count_nonzero(liked, axis=1)
+        unrated_counts = np.count_nonzero(takes_part, axis=1) - liked_counts
+
+        start = time.perf_counter()
+        losses, gradient, active = nr.pairwise_hinge_loss_and_grad(
+            scores,
+            liked,
+            where=takes_part,
+            margin=self.margin,
+            reduction="none",
+            gradient=1 / unrated_counts,
+            return_counts=True,
+        )
+        seconds = time.perf_counter() - start
+        return gradient, PairTotals(losses.sum(), liked_counts @ unrated_counts, active.sum() / 2, seconds)
+
+
 def pair_loss(liked_scores, unrated_scores, margin, device):
     """Return the summed loss of the pairs and its gradients by both scores, computed on the device."""
     scores = liked_scores, unrated_scores
@@ -321,23 +351,35 @@ def films_for_user(ratings, held_out, split, scores, user):
 
 def run(ratings, settings):
     """Split, train and evaluate; return all that the report, the plot and the JSON show."""
-    split_rng, weights_rng, training_rng = np.random.default_rng(settings.seed).spawn(3)
+    split_rng = np.random.default_rng(settings.seed).spawn(1)[0]
     held_out = hold_out(ratings.users, HELD_OUT_SHARE, split_rng)
     split = split_ratings(ratings, held_out)
-    recommender = Recommender(*split.rated.shape, weights_rng)
-    objective = SampledPairs(split, settings.margin, settings.negatives, settings.device, training_rng)
-    history, speed = train_with_progress(recommender, objective, split, settings.epochs, training_rng)
-    scores = recommender.scores()
+    trained = {kind: train_on(kind, split, settings) for kind in ("sampled", "all")[: 1 + (settings.pairs == "all")]}
+    chosen = trained[settings.pairs]
     user = int(np.flatnonzero(ratings.user_ids == settings.user)[0])
     return {
         "data": {"ratings": ratings.users.size, "users": len(ratings.user_ids), "films": len(ratings.titles)},
         "liked": {"training": int(split.liked.sum()), "held_out": int(split.held_out_liked.sum())},
-        "epochs": history,
+        "epochs": chosen["epochs"],
         "popularity": evaluate(popularity(split), split),
-        "recommender": evaluate(scores, split),
-        "speed": speed,
-        "user": films_for_user(ratings, held_out, split, scores, user),
+        "recommender": chosen["measures"],
+        "speed": chosen["speed"],
+        "pairs": {kind: {**of_kind["measures"], **of_kind["speed"]} for kind, of_kind in trained.items()},
+        "user": films_for_user(ratings, held_out, split, chosen["scores"], user),
     }
+
+
+def train_on(kind, split, settings):
+    """Train a recommender on sampled or on all pairs; return its scores, measures, history and speed."""
+    _, weights_rng, training_rng = np.random.default_rng(settings.seed).spawn(3)
+    recommender = Recommender(*split.rated.shape, weights_rng)
+    if kind == "all":
+        objective = AllPairs(split, settings.margin)
+    else:
+        objective = SampledPairs(split, settings.margin, settings.negatives, settings.device, training_rng)
+    history, speed = train_with_progress(recommender, objective, split, settings.epochs, training_rng)
+    scores = recommender.scores()
+    return {"scores": scores, "measures": evaluate(scores, split), "epochs": history, "speed": speed}
 
 
 def train_with_progress(recommender, objective, split, epochs, rng):
@@ -361,12 +403,14 @@ def train_with_progress(recommender, objective, split, epochs, rng):
         progress.set_postfix_str(f"loss {history['loss'][-1]:.3f}, recall@10 {history['recall@10'][-1]:.3f}")
         epoch_totals.append(totals)
         training_seconds += seconds
-    return history, speed_of_loss(PairTotals.of(epoch_totals), training_seconds)
+    return history, speed_of_loss(PairTotals.of(epoch_totals), epochs, training_seconds)
 
 
-def speed_of_loss(totals, training_seconds):
+def speed_of_loss(totals, epochs, training_seconds):
     """Return how fast the loss and its gradient were, transfers included, beside the whole of the training."""
     return {
+        "pairs_per_pass": int(totals.pairs) // epochs,
+        "seconds_per_pass": training_seconds / epochs,
         "pairs_per_second": totals.pairs / totals.loss_seconds,
         "share_of_training": totals.loss_seconds / training_seconds,
         "training_seconds": training_seconds,
@@ -380,6 +424,7 @@ def report(results, device):
         training_table(results["epochs"]),
         held_out_table(results["popularity"], results["recommender"]),
         speed_table(results["speed"], device),
+        *([pairs_table(results["pairs"])] if "all" in results["pairs"] else []),
         user_table(results["user"]),
     ]
     return "\n\n".join(parts)
@@ -422,6 +467,20 @@ def speed_table(speed, device):
         f"{'  speed':<37}{millions:>14.1f} million pairs per second\n"
         f"{'  share of the training time':<37}{share:>14.1%} of {speed['training_seconds']:.1f} s"
     )
+
+
+def pairs_table(pairs):
+    """Return what all pairs cost and bring, beside sampled ones."""
+    rows = {
+        "pairs per pass": ("pairs_per_pass", ",.0f"),
+        "seconds per pass": ("seconds_per_pass", ".2f"),
+        "pairs per second of the loss": ("pairs_per_second", ",.0f"),
+        **{label: (measure, ".3f") for measure, label in MEASURES.items()},
+    }
+    lines = [f"{'Pairs':<37}{'sampled':>20}{'all':>20}"]
+    for label, (name, form) in rows.items():
+        lines.append(f"  {label:<35}{pairs['sampled'][name]:>20{form}}{pairs['all'][name]:>20{form}}")
+    return "\n".join(lines)
 
 
 def user_table(user):
@@ -473,13 +532,22 @@ def parse_arguments(arguments=None):
         metavar="K",
         help="pair a liked film with the best of K random unrated ones (default 10; 1 is plain sampling)",
     )
+    option(
+        "--pairs",
+        choices=("sampled", "all"),
+        default="sampled",
+        help="all: every liked film against every unrated one, on the CPU, beside a training on sampled pairs",
+    )
     option("--margin", type=float, default=1.0, help="distance to keep between the two scores (default 1)")
     option("--seed", type=at_least(0), default=0, metavar="N", help="of the split and the training (default 0)")
     option("--device", choices=("cpu", "cuda"), default="cpu", help="where the loss is computed (default cpu)")
     option("--user", type=int, default=96, metavar="ID", help="whom to recommend films to (default 96)")
     option("--plot", type=png_path, metavar="FILE.png", help="draw loss and recall over the epochs")
     option("--json", action="store_true", help="print the results as JSON instead of tables")
-    return parser.parse_args(arguments)
+    settings = parser.parse_args(arguments)
+    if settings.pairs == "all" and settings.device != "cpu":
+        parser.error("--pairs all needs --device cpu: a user's list has more films than a CUDA kernel takes")
+    return settings
 
 
 def at_least(minimum):
