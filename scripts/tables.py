@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ceilings import NAME as CEILING
 
-BEGIN, END = "<!-- report: begin -->", "<!-- report: end -->"
+PAIRS, LISTS = "report", "lists"
 WIDTHS = (62, 50, 12, 7)
 GOAL_HEADER = ("work", "goal", "measured", "reached")
 UNITS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"))
@@ -30,13 +30,14 @@ def _markdown_line(cells):
     return f"| {' | '.join(cells)} |"
 
 
-def put_between_markers(path, text):
-    """Replace what stands between the two markers of a document."""
-    before, _, rest = Path(path).read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+def put_between_markers(path, text, name=PAIRS):
+    """Replace what stands between the two markers of a name in a document."""
+    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, _, rest = Path(path).read_text().partition(first)
+    _, end, after = rest.partition(last)
     if not end:
-        raise SystemExit(f"{path} lacks the markers {BEGIN} and {END}")
-    Path(path).write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+        raise SystemExit(f"{path} lacks the markers {first} and {last}")
+    Path(path).write_text(f"{before}{first}\n\n{text}\n\n{last}{after}")
 
 
 def race_table(rows):
