@@ -128,8 +128,8 @@ def loss_dtype(input1, input2, target):
 
     Python numbers, 0-d targets and integer targets do not promote; integer scores count as float64.
     """
-    _check_scores(input1)
-    _check_scores(input2)
+    check_scores(input1)
+    check_scores(input2)
     _check_target(target)
     strong = [item.array.dtype for item in (input1, input2) if not item.weak]
     if target.array.ndim and is_float(target.array.dtype):
@@ -175,7 +175,7 @@ def read_gradient(gradient, shape, device):
     if gradient is None:
         return 1.0
     item = read("gradient", gradient)
-    _check_scores(item)
+    check_scores(item)
     if item.array.ndim == 0 and item.device == "cpu":
         return _real_number("gradient", item.array[()])
     if item.device != device:
@@ -185,7 +185,7 @@ def read_gradient(gradient, shape, device):
     return item.array
 
 
-def check_out(buffers, inputs, sources, arrays):
+def check_out(buffers, inputs, sources, arrays, names=None):
     """Check the caller's buffers for the gradients of ``inputs``: they may share memory with no source.
 
     Raises
@@ -197,7 +197,7 @@ def check_out(buffers, inputs, sources, arrays):
     """
     if len(buffers) != len(inputs):
         raise ValueError(f"out holds {len(buffers)} buffers; it must hold {len(inputs)}, one for each gradient")
-    names = [f"out[{i}]" for i in range(len(buffers))]
+    names = names or [f"out[{i}]" for i in range(len(buffers))]
     for name, buffer, item in zip(names, buffers, inputs, strict=True):
         _check_buffer(name, buffer, item, arrays)
     others = [(source.name, source.array) for source in sources if source.device == inputs[0].device]
@@ -247,7 +247,8 @@ def _check_dtype(name, dtype):
     )
 
 
-def _check_scores(item):
+def check_scores(item):
+    """Raise TypeError for an argument that should be numbers and is True and False."""
     if item.array.dtype.kind == "b":
         raise TypeError(f"{item.name} has dtype bool; it must be a number: pass {item.name}.astype(float)")
 
@@ -291,3 +292,63 @@ def _reshape_advice(items):
 def _type_name(value):
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+# ---------------------------------------------------------------- lists
+
+
+def read_mask(where):
+    """Return the mask of the rows that take part as an ``Input``, or raise TypeError."""
+    item = read("where", where)
+    if item.array.dtype.kind != "b":
+        raise TypeError(f"where has dtype {item.array.dtype}; it must be bool: pass where != 0")
+    return item
+
+
+def device_of_all(inputs):
+    """Return the one device that all inputs are on, or raise ValueError."""
+    if len({item.device for item in inputs}) > 1:
+        places = ", ".join(f"{item.name} is on {item.device}" for item in inputs)
+        raise ValueError(f"{places}; all must be on one device: move them with numbarank.tensor(x, device=...)")
+    return inputs[0].device
+
+
+def check_list_shapes(scores, *others):
+    """Raise ValueError where scores are neither a list nor a list a row, or another input has another shape."""
+    if scores.array.ndim not in (1, 2):
+        raise ValueError(
+            f"scores has shape {tuple(scores.array.shape)}; it must have one axis, or two with a list a row: reshape it "
+            "with scores.reshape(-1)"
+        )
+    for item in others:
+        if tuple(item.array.shape) != tuple(scores.array.shape):
+            raise ValueError(f"{_shapes(scores, item)}; they must be equal, a {item.name[:-1]} for each score")
+
+
+def read_power(power):
+    """Return the power of the violations, 1 or 2, or raise ValueError."""
+    if power in (1, 2) and not isinstance(power, bool):
+        return int(power)
+    raise ValueError(f"power is {power!r}; it must be 1 for the hinge or 2 for the squared hinge")
+
+
+def read_finite_margin(margin, dtype=None):
+    """Return the margin as a Python float that is finite, also in the dtype of the scores, or raise ValueError."""
+    margin = read_margin(margin)
+    with np.errstate(over="ignore"):
+        if not np.isfinite(margin if dtype is None else dtype.type(margin)):
+            raise ValueError(f"margin is {margin!r}; it must be finite" + (f" in {dtype}" if dtype else ""))
+    return margin
+
+
+def describe_fault(row, scores, labels, weights):
+    """Return the message about the first row that a loss on lists cannot be computed with."""
+    place = np.unravel_index(row, scores.array.shape)
+    for item in (scores, labels, weights):
+        if item is not None and not np.isfinite(item.array[place]):
+            name, allowed, advice = item.name, "finite", "mend it or leave the row out"
+            break
+    else:
+        name, allowed, advice, item = "weights", "0 or more", "a pair weighs the product of its two weights", weights
+    index = ", ".join(map(str, place))
+    return f"{name}[{index}] is {item.array[place]}; {name} must be {allowed}: {advice}"

@@ -1,5 +1,5 @@
 """The CPU backend: NumPy arrays and compiled loops."""
 
-from numbarank._cpu import arrays, pairs
+from numbarank._cpu import arrays, groups, pairs
 
-__all__ = ["arrays", "pairs"]
+__all__ = ["arrays", "groups", "pairs"]

@@ -1,0 +1,126 @@
+"""A stable radix sort of 64-bit keys, with an item beside each: alone, or by all threads together."""
+
+import functools
+
+import numba
+import numpy as np
+from numba import prange, types
+from numba.extending import overload
+
+BUCKETS, DIGITS = 256, 8
+INSERTION_BELOW = 40
+PIECES = 32
+_SIGN = np.uint64(1 << 63)
+
+
+def loop(function):
+    """Compile a loop that other loops call."""
+    return numba.njit(error_model="numpy", nogil=True)(function)
+
+
+def sort_key(number):
+    """Return a number of 64 bits that stands in the same order; 0 and -0 have the same. Only for compiled loops."""
+    raise NotImplementedError
+
+
+@overload(sort_key)
+def _sort_key(number):
+    def of_float(number):
+        bits = np.float64(number + 0.0).view(np.uint64)
+        return ~bits if bits & _SIGN else bits | _SIGN
+
+    def of_signed(number):
+        return np.uint64(number) ^ _SIGN
+
+    def of_unsigned(number):
+        return number
+
+    if isinstance(number, types.Float):
+        return of_float
+    return of_signed if number.signed else of_unsigned
+
+
+@loop
+def sort(keys, items, spare_keys, spare_items):
+    """Sort keys, and items with them."""
+    if len(keys) < INSERTION_BELOW:
+        return _insert(keys, items)
+    counts = np.zeros((DIGITS, BUCKETS), np.int64)
+    for key in keys:
+        for digit in range(DIGITS):
+            counts[digit, _value(key, digit)] += 1
+    is_here = True
+    for digit in range(DIGITS):
+        places = counts[digit]
+        if places.max() == len(keys):
+            continue
+        place = 0
+        for value in range(BUCKETS):
+            place, places[value] = place + places[value], place
+        if is_here:
+            _scatter(keys, items, digit, places, spare_keys, spare_items)
+        else:
+            _scatter(spare_keys, spare_items, digit, places, keys, items)
+        is_here = not is_here
+    if not is_here:
+        keys[:], items[:] = spare_keys, spare_items
+
+
+@functools.cache
+def sort_together(is_parallel):
+    """Return the loop that does the same as ``sort`` piece by piece."""
+
+    def sort_together(keys, items, spare_keys, spare_items):
+        size = len(keys)
+        counts = np.empty((PIECES, BUCKETS), np.int64)
+        is_here = True
+        for digit in range(DIGITS):
+            source = keys if is_here else spare_keys
+            for piece in prange(PIECES):
+                counts[piece] = 0
+                for key in source[piece * size // PIECES : (piece + 1) * size // PIECES]:
+                    counts[piece, _value(key, digit)] += 1
+            if counts.sum(0).max() == size:
+                continue
+            place = 0
+            for value in range(BUCKETS):
+                for piece in range(PIECES):
+                    place, counts[piece, value] = place + counts[piece, value], place
+            for piece in prange(PIECES):
+                part = slice(piece * size // PIECES, (piece + 1) * size // PIECES)
+                if is_here:
+                    _scatter(keys[part], items[part], digit, counts[piece], spare_keys, spare_items)
+                else:
+                    _scatter(spare_keys[part], spare_items[part], digit, counts[piece], keys, items)
+            is_here = not is_here
+        if not is_here:
+            keys[:], items[:] = spare_keys, spare_items
+
+    return numba.njit(error_model="numpy", nogil=True, parallel=is_parallel)(sort_together)
+
+
+@loop
+def _value(key, digit):
+    return key >> np.uint64(8 * digit) & np.uint64(BUCKETS - 1)
+
+
+@loop
+def _insert(keys, items):
+    for i in range(1, len(keys)):
+        key, item = keys[i], items[i]
+        j = i
+        while j > 0 and keys[j - 1] > key:
+            keys[j], items[j] = keys[j - 1], items[j - 1]
+            j -= 1
+        keys[j], items[j] = key, item
+
+
+@loop
+def _scatter(keys, items, digit, places, to_keys, to_items):
+    """Move each item to the next place of its digit's value."""
+    for k in range(len(keys)):
+        key = keys[k]
+        value = _value(key, digit)
+        place = places[value]
+        to_keys[place], to_items[place] = key, items[k]
+        places[value] = place + 1

@@ -1,0 +1,176 @@
+"""A loss on all pairs of query groups: from the arguments of the public call to the backend and back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from numbarank import _dispatch, _inputs, _reduction
+from numbarank._groups import Groups
+from numbarank._tensor import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class GroupFormula:
+    """The maths of one pair as a plain scalar function.
+
+    ``violation(winner, loser, margin)`` is what a pair lacks to its distance; it is active where that is not negative,
+    and its loss is a power of it.
+    """
+
+    violation: Callable
+
+
+class Lists(NamedTuple):
+    """The query groups of one call, as a backend takes them."""
+
+    inputs: tuple
+    backend: object
+    device: str
+    groups: Groups
+    dtype: object
+    scores: object
+    labels: object
+    weights: object
+    where: object
+    margin: float
+    power: int
+
+
+def loss(formula, scores, labels, qid, group, where, margin, power, weights, reduction):
+    """Return the loss of all pairs; a Tensor that can go backward where an input is a Tensor."""
+    arrays = _array(scores), _array(labels), _array(weights)
+    lists = read_lists(*arrays, qid, group, _array(where), margin, power)
+    result, _, _ = walk(formula, lists, reduction, None, False, False)
+    if not _has_tensor(scores, labels, weights):
+        return result
+
+    def gradients(upstream, parents):
+        again = read_lists(*arrays, None, lists.groups, _array(where), margin, power)
+        return [walk(formula, again, reduction, upstream, True, False)[1]]
+
+    return Tensor.from_operation(result, lists.device, [scores if isinstance(scores, Tensor) else None], gradients)
+
+
+def loss_and_grad(
+    formula, scores, labels, qid, group, where, margin, power, weights, reduction, gradient, out, return_counts
+):
+    """Return the loss of all pairs, its gradient by the scores and, on request, the active pairs of each row."""
+    arrays = _array(scores), _array(labels), _array(weights)
+    lists = read_lists(*arrays, qid, group, _array(where), margin, power)
+    gradient, out = _array(gradient), _array(out)
+    if out is not None:
+        sources = [item for item in lists.inputs if item is not None]
+        if gradient is not None:
+            sources.append(_inputs.read("gradient", gradient))
+        _inputs.check_out([out], lists.inputs[:1], sources, lists.backend.arrays, names=["out"])
+    results = walk(formula, lists, reduction, gradient, True, return_counts, out)
+    if not return_counts:
+        results = results[:2]
+    return tuple(map(Tensor, results)) if _has_tensor(scores, labels, weights) else results
+
+
+def read_lists(scores, labels, weights, qid, group, where, margin, power):
+    """Check the arguments and lay the lists out for their backend."""
+    scores, labels = _inputs.read("scores", scores), _inputs.read("labels", labels)
+    weights = None if weights is None else _inputs.read("weights", weights)
+    where = None if where is None else _inputs.read_mask(where)
+    _inputs.check_scores(scores)
+    inputs = tuple(item for item in (scores, labels, weights, where) if item is not None)
+    device = _inputs.device_of_all(inputs)
+    _inputs.check_list_shapes(*inputs)
+    groups = _groups_of(scores, qid, group, where)
+    dtype = _inputs.gradient_dtype(scores.array.dtype)
+    compute = _inputs.compute_dtype(dtype)
+    backend = _dispatch.backend(device)
+
+    def laid_out(item, dtype):
+        return None if item is None else backend.arrays.contiguous(item.array, item.array.shape, dtype)
+
+    return Lists(
+        inputs=(scores, labels, weights, where),
+        backend=backend,
+        device=device,
+        groups=groups,
+        dtype=dtype,
+        scores=laid_out(scores, compute),
+        labels=laid_out(labels, backend.groups.label_dtype(labels.array.dtype)),
+        weights=laid_out(weights, np.dtype(np.float64)),
+        where=laid_out(where, np.dtype(np.bool_)),
+        margin=_inputs.read_finite_margin(margin, compute),
+        power=_inputs.read_power(power),
+    )
+
+
+def _groups_of(scores, qid, group, where):
+    """Return the groups of the rows: of 2-D scores each row is one."""
+    shape = scores.array.shape
+    given = [name for name, value in (("qid", qid), ("group", group)) if value is not None]
+    if len(shape) == 2:
+        if given:
+            raise ValueError(
+                f"scores has shape {tuple(shape)}, a list a row, and {given[0]} is given too: leave {given[0]} out, or "
+                "pass scores with one axis"
+            )
+        return Groups.of_offsets(np.arange(shape[0] + 1, dtype=np.int64) * shape[1])
+    if where is not None:
+        raise ValueError(
+            f"where is given and scores has shape {tuple(shape)}; a mask needs scores with two axes, a list a row: leave "
+            "out the rows instead, as in scores[where]"
+        )
+    if len(given) == 2:
+        raise ValueError("qid and group are both given; pass one of them")
+    if not given:
+        return Groups.of_offsets(np.array([0, shape[0]]))
+    groups = group if isinstance(group, Groups) else Groups(qid=qid, group=group)
+    if groups.rows != shape[0]:
+        what = f"qid has {groups.rows} ids" if qid is not None else f"the counts in group add up to {groups.rows}"
+        raise ValueError(f"{what} and scores has {shape[0]} rows; they must be equal")
+    return groups
+
+
+def walk(formula, lists, reduction, gradient, wants_gradient, wants_counts, out=None):
+    """Walk once over all pairs; return the loss, and the gradient and the active pairs, or None."""
+    arrays, device, groups = lists.backend.arrays, lists.device, lists.groups
+    each = _reduction.check_reduction(reduction) == "none"
+    upstream = _inputs.read_gradient(gradient, (len(groups),) if each else (), device)
+    if not isinstance(upstream, float):
+        upstream = arrays.contiguous(upstream, upstream.shape, np.dtype(np.float64))
+    shape, compute = lists.scores.shape, lists.scores.dtype
+    is_direct = out is not None and out.dtype == compute
+    losses = arrays.empty((len(groups),), np.dtype(np.float64), device) if each else None
+    result = (out if is_direct else arrays.empty(shape, compute, device)) if wants_gradient else None
+    counts = arrays.empty(shape, np.dtype(np.float64), device) if wants_counts else None
+    total, fault = lists.backend.groups.run(
+        formula,
+        lists.scores,
+        lists.labels,
+        lists.weights,
+        lists.where,
+        groups,
+        lists.margin,
+        lists.power,
+        reduction == "mean",
+        upstream,
+        losses,
+        result,
+        counts,
+    )
+    if fault >= 0:
+        raise ValueError(_inputs.describe_fault(fault, *lists.inputs[:3]))
+    loss = arrays.cast(losses if each else total, lists.dtype)
+    if wants_gradient and not is_direct:
+        result = arrays.cast(result, lists.dtype)
+        if out is not None:
+            arrays.copy_to(out, result)
+            result = out
+    return loss, result, counts
+
+
+def _array(value):
+    return value._data if isinstance(value, Tensor) else value
+
+
+def _has_tensor(*values):
+    return any(isinstance(value, Tensor) for value in values)
