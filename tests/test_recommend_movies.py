@@ -120,6 +120,40 @@ def test_gradients_of_a_film_drawn_twice_add_up():
     assert gradient.tolist() == [[-1, -1, 2]]
 
 
+def test_all_pairs_of_a_step_by_hand(cpu):
+    rated = np.array([[True, True, False, False, True], [True, False, True, True, False]])
+    liked = np.array([[True, False, False, False, False], [False, False, False, True, False]])
+    split = recommend_movies.Split(rated, liked, np.zeros_like(rated), ~rated)
+    scores = np.array([[2.0, 9.0, 1.5, 0.25, 9.0], [9.0, 1.0, 9.0, 3.0, 2.5]], np.float32)
+    gradient, totals = recommend_movies.AllPairs(split, margin=1.0)(np.array([0, 1]), scores)
+    # user 0: film 0 is 0.5 above film 2 and 1.75 above film 3; user 1: film 3 is 2 above film 1 and 0.5 above film 4
+    assert totals[:3] == (0.5**2 + 0.5**2, 4, 2)
+    push = recommend_movies.PAIRS_OF_A_LIKED_FILM / 2 * 2 * 0.5
+    assert gradient.tolist() == [[-push, 0, push, 0, 0], [0, 0, 0, -push, push]]
+
+
+def test_all_pairs_stand_beside_sampled_ones_in_the_report(cpu, monkeypatch):
+    settings = recommend_movies.parse_arguments(["--epochs=30", "--pairs=all", "--user=4", "--margin=0.5"])
+    pytest.importorskip("tqdm", reason="needs tqdm: pip install '.[examples]'")
+    ratings = two_tastes()
+    results = recommend_movies.run(ratings, settings)
+    held_out = recommend_movies.hold_out(ratings.users, 0.2, np.random.default_rng(0).spawn(1)[0])
+    split = recommend_movies.split_ratings(ratings, held_out)
+    all_pairs = np.count_nonzero(split.liked, axis=1) @ np.count_nonzero(~split.rated, axis=1)
+    assert results["pairs"]["all"]["pairs_per_pass"] == all_pairs
+    assert results["pairs"]["all"]["recall@10"] > RECALL_GOAL * results["popularity"]["recall@10"]
+    assert results["recommender"] == {name: results["pairs"]["all"][name] for name in recommend_movies.MEASURES}
+    table = recommend_movies.report(results, "cpu").split("\n\n")[-2]
+    assert table.splitlines()[0].split() == ["Pairs", "sampled", "all"]
+    assert f"{all_pairs:,}" in table
+
+
+def test_all_pairs_need_the_cpu(capsys):
+    with pytest.raises(SystemExit):
+        recommend_movies.parse_arguments(["--pairs=all", "--device=cuda"])
+    assert "--pairs all needs --device cpu" in capsys.readouterr().err
+
+
 def test_the_loss_is_the_same_on_each_device(device):
     liked, unrated = np.array([2, 1.5, 3], np.float32), np.array([1, 2, 1], np.float32)
     loss, (by_liked, by_unrated) = recommend_movies.pair_loss(liked, unrated, 1.0, device)
