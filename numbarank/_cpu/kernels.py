@@ -1,11 +1,20 @@
 """Loops that are compiled when they are first needed, for the types that come."""
 
+import os
+import threading
+
 import numba
 import numpy as np
 from numba import types
 
 from numbarank._cpu.cache import DiskCache
 from numbarank._cpu.memory import array_type
+
+_compiling = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child would wait forever for the compiler that another thread had locked
+    os.register_at_fork(
+        before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release
+    )
 
 
 def inline(function):
@@ -34,13 +43,14 @@ class Kernel:
     def compile(self, arguments):
         """Return the compiled function for arguments like these; it takes no others, and checks nothing.
 
-        A number, integers included, is taken as float64.
+        A Python number, integers included, is taken as float64.
         """
-        kinds = (self._kind(argument, position < self._inputs) for position, argument in enumerate(arguments))
-        return self._dispatcher.compile(tuple(kinds))
+        kinds = tuple(_kind(argument, position < self._inputs) for position, argument in enumerate(arguments))
+        with _compiling:
+            return self._dispatcher.compile(kinds)
 
-    @staticmethod
-    def _kind(argument, readonly):
-        if isinstance(argument, np.ndarray):
-            return array_type(argument, readonly)
-        return types.none if argument is None else types.float64
+
+def _kind(argument, readonly):
+    if isinstance(argument, np.ndarray):
+        return array_type(argument, readonly)
+    return types.float64 if type(argument) in (int, float) else numba.typeof(argument)

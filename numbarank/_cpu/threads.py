@@ -1,4 +1,8 @@
-"""When a parallel loop may run: never where it could end the process that we are a guest in."""
+"""When a parallel loop may run: never where it could end or block the process that we are a guest in.
+
+A fork takes along no threads, so a child stays serial if its parent had started numba's pool. Most forks run Python's
+hooks. Those of C code may not, but the process id tells. Of forks before this module was imported, Linux tells.
+"""
 
 import functools
 import os
@@ -7,19 +11,25 @@ import sys
 import numba
 from numba.np.ufunc import parallel
 
-_pool_was_lost = False
+_FORKED_WITHOUT_EXEC = 0x40  # PF_FORKNOEXEC in Linux's include/linux/sched.h
 
 
 def may_run_parallel():
     """Tell whether a loop may use more than one thread here and now."""
-    if _pool_was_lost or numba.get_num_threads() == 1:
+    if os.getpid() != _process:
+        _after_fork_in_child()
+    if _pool_is_lost or _layer() is None or numba.get_num_threads() == 1:
         return False
     return _layer() != "workqueue" or _is_only_thread()
 
 
 @functools.cache
 def _layer():
-    """Return numba's threading layer; the pool runs by now, so that it is settled."""
+    """Start numba's pool, if that is still to be done, and return its threading layer, or None if it has none here."""
+    try:
+        numba.get_num_threads()
+    except Exception:
+        return None
     return numba.threading_layer()
 
 
@@ -29,10 +39,27 @@ def _is_only_thread():
 
 
 def _after_fork_in_child():
-    """Stay serial in a child whose parent had started the pool: a fork takes along no threads."""
-    global _pool_was_lost
-    _pool_was_lost = getattr(parallel, "_is_initialized", True)
+    global _process, _pool_is_lost
+    _process, _pool_is_lost = os.getpid(), _is_pool_started()
 
 
+def _is_pool_started():
+    return getattr(parallel, "_is_initialized", True)
+
+
+def _may_be_a_fork():
+    """Tell whether this process may run on after a fork, without a program of its own."""
+    if sys.platform != "linux":
+        return False  # numba's pools survive forks there
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            flags = int(file.read().rpartition(b")")[2].split()[6])
+    except (OSError, ValueError, IndexError):
+        return True
+    return flags == 0 or bool(flags & _FORKED_WITHOUT_EXEC)  # sandboxes that imitate Linux show 0
+
+
+_process = os.getpid()
+_pool_is_lost = _is_pool_started() and _may_be_a_fork()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
