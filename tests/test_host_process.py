@@ -1,51 +1,135 @@
-"""The guards that keep a loss from ending the process it is called in: forks, and threads under every layer."""
+"""A loss never ends, hangs or changes the process that it is called in, and gives the same bits in each."""
 
+import copy
+import importlib.util
+import itertools
 import os
+import pickle
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import numbarank as nr
 
-pytestmark = pytest.mark.usefixtures("cpu")
+pytestmark = [
+    pytest.mark.usefixtures("cpu"),
+    pytest.mark.skipif(sys.platform == "win32", reason="the programs use signals, limits and forks"),
+]
 
-PACKAGE = Path(nr.__file__).parent
-PAIRS = """
-import numpy as np
-import numbarank as nr
-
-x1, x2 = np.random.default_rng(0).standard_normal((2, 200_000))
-
-def loss(_=None):
-    return float(nr.margin_ranking_loss(x1, x2, 1.0, 0.5))
-"""
-FORKS = """
-import multiprocessing
-expected = loss()
-with multiprocessing.get_context("fork").Pool(2) as pool:
-    assert set(pool.map(loss, range(8))) == {expected}
-"""
-THREADS = """
-from concurrent.futures import ThreadPoolExecutor
-expected = loss()
-with ThreadPoolExecutor(8) as pool:
-    assert set(pool.map(loss, range(200))) == {expected}
-"""
+PROGRAMS = Path(__file__).with_name("host_processes.py")
 
 
-def run(code, layer):
-    """Run code in a fresh process that uses a threading layer of numba's."""
-    variables = {**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
-    command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", PAIRS + code]
-    return subprocess.run(command, cwd=PACKAGE.parent, env=variables, capture_output=True, text=True, timeout=300)
+def start(program, layer, threads, **variables):
+    """Run one of the programs in a process of its own, on a threading layer of numba's."""
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(Path(nr.__file__).parent.parent),
+        "NUMBA_THREADING_LAYER": layer,
+        "NUMBA_NUM_THREADS": str(threads),
+        **variables,
+    }
+    command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", str(PROGRAMS), program]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
-@pytest.mark.parametrize("code", [FORKS, THREADS], ids=["forks", "threads"])
-def test_parallel_loops_do_not_end_the_process(code, layer):
-    if "fork" in code and not hasattr(os, "fork"):
-        pytest.skip("this system does not fork")
-    result = run(code, layer)
-    assert result.returncode == 0, result.stderr
+def run(program, layer="default", threads=2, **variables):
+    """Run a program that must end well, and return what it printed."""
+    process = start(program, layer, threads, **variables)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+@pytest.fixture(scope="module", params=["omp", "workqueue", "tbb"])
+def layer(request):
+    """A threading layer of numba's that works here."""
+    if "No threading layer could be loaded" in start("no_loss", request.param, 2).stderr:
+        pytest.skip(f"numba cannot load its {request.param} layer here")
+    return request.param
+
+
+def test_many_threads_beside_the_users_own_parallel_functions(layer):
+    run("threads", layer)
+
+
+def test_forks_after_use(layer):
+    run("forks", layer)
+
+
+def test_forks_before_the_import(layer):
+    run("forks_before_the_import", layer)
+
+
+def test_a_fork_during_a_compilation():
+    run("fork_during_a_compilation", NUMBARANK_CACHE="0")
+
+
+def test_asyncio_and_the_users_own_parallel_functions_call_losses(layer):
+    run("workers", layer)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("joblib") is None, reason="joblib is not installed")
+def test_joblib_workers_call_losses():
+    run("loky_workers")
+
+
+def test_settings_stay_and_change_no_bit(layer):
+    threads = (1, 2, 3 * os.cpu_count())
+    assert len({run("settings", layer, count) for count in threads}) == 1
+
+
+def test_a_layer_that_cannot_be_loaded_leaves_serial_loops():
+    assert run("print_everything", "no such layer") == run("print_everything")
+
+
+def test_an_interrupt_reaches_the_caller():
+    run("interrupts")
+
+
+def test_out_of_memory_reaches_the_caller():
+    run("no_memory")
+
+
+def test_a_thousand_times_the_same_bits(layer):
+    run("a_thousand_times", layer, threads=4)
+
+
+def test_memory_stays_flat():
+    run("leaks")
+
+
+@pytest.mark.slow
+def test_more_pairs_than_int32_counts():
+    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 18 * 2**30:
+        pytest.skip("needs 18 GiB of memory")
+    run("more_pairs_than_int32_counts")
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copied_tensor_is_on_its_own(copied):
+    scores = nr.tensor([1.0, 2.0], requires_grad=True)
+    nr.margin_ranking_loss(scores, [2.0, 1.0], 1, margin=0.5, reduction="sum").backward()
+    again = copied(scores)
+    nr.margin_ranking_loss(again, [2.0, 1.0], 1, margin=0.5, reduction="sum").backward()
+    assert again.grad.numpy().tolist() == [-2.0, 0.0]
+    assert scores.grad.numpy().tolist() == [-1.0, 0.0]
+    again.data[0] = 7.0
+    assert scores.detach().numpy().tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["scores", "loss", "total"])))
+def test_tensors_go_in_any_order(order):
+    """Without a garbage collection: nothing refers to itself."""
+    held = {"scores": nr.tensor([1.0, 2.0], requires_grad=True)}
+    held["loss"] = nr.margin_ranking_loss(held["scores"], [2.0, 1.0], 1, margin=0.5)
+    held["total"] = held["loss"] + held["loss"]
+    references = [weakref.ref(value) for value in held.values()]
+    for name in order:
+        del held[name]
+        if held.get("total") is not None and "scores" in held:
+            held["total"].backward(np.array(1.0))
+            assert held["scores"].grad.numpy().tolist() == [-1.0, 0.0]
+    assert [reference() for reference in references] == [None, None, None]

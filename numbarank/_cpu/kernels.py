@@ -2,10 +2,12 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
 
 from numbarank._cpu.cache import DiskCache
 from numbarank._cpu.memory import array_type
@@ -45,6 +47,9 @@ class Kernel:
 
         A Python number, integers included, is taken as float64.
         """
+        return _away_from_signals(self._compile, arguments)
+
+    def _compile(self, arguments):
         kinds = tuple(_kind(argument, position < self._inputs) for position, argument in enumerate(arguments))
         with _compiling:
             return self._dispatcher.compile(kinds)
@@ -54,3 +59,15 @@ def _kind(argument, readonly):
     if isinstance(argument, np.ndarray):
         return array_type(argument, readonly)
     return types.float64 if type(argument) in (int, float) else numba.typeof(argument)
+
+
+def _away_from_signals(function, *arguments):
+    """Call a function in a thread, which no signal's handler interrupts: numba does not survive half a compilation."""
+    if threading.current_thread() is not threading.main_thread() or global_compiler_lock.is_locked():
+        return function(*arguments)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            future = pool.submit(function, *arguments)
+        except RuntimeError:  # there are no more threads, or Python shuts down
+            return function(*arguments)
+        return future.result()

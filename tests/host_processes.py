@@ -1,0 +1,360 @@
+"""Programs that call losses where that is delicate: test_host_process.py runs each in a process of its own.
+
+``python host_processes.py NAME`` runs the program of that name. They import numbarank inside, since some fork before.
+"""
+
+import asyncio
+import ctypes
+import gc
+import hashlib
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+from numba.core import event
+from numba.np.ufunc import parallel
+
+SIZE = 60_000
+MEGABYTE = 2**20
+ONES = np.ones(SIZE)
+
+
+def pairs(size=SIZE, dtype=float):
+    rng = np.random.default_rng(0)
+    x1, x2 = rng.standard_normal((2, size)).astype(dtype)
+    return x1, x2, rng.choice([-1.0, 1.0], size).astype(dtype)
+
+
+def everything(_=None):
+    """Call every public function with enough pairs for parallel loops; return a digest of all results."""
+    import numbarank as nr
+
+    x1, x2, y = pairs()
+    losses = nr.margin_ranking_loss(x1, x2, y, 0.5, reduction="none")
+    loss, gradients = nr.margin_ranking_loss_and_grad(x1, x2, y, 0.5, target_grad=True)
+    a, b = nr.tensor(x1, requires_grad=True), nr.Tensor(x2, requires_grad=True)
+    total = nr.MarginRankingLoss(0.5)(a, b, y) * nr.ones() + nr.zeros() + nr.randn(seed=0)
+    total.backward()
+    results = [nr.margin_ranking_loss(x1, x2, y, 0.5), losses, loss, *gradients, total.item(), a.grad, b.grad]
+    return hashlib.sha256(b"".join(np.asarray(result).tobytes() for result in results)).hexdigest()
+
+
+def one_loss(_=None):
+    import numbarank as nr
+
+    return float(nr.margin_ranking_loss(*pairs(), 0.5))
+
+
+def single_threaded(function=everything):
+    """Return what a function returns on a single thread, having seen that several threads say the same."""
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    expected = function()
+    numba.set_num_threads(threads)
+    assert runs_parallel()
+    assert function() == expected
+    return expected
+
+
+def runs_parallel():
+    from numbarank._cpu import threads
+
+    return threads.may_run_parallel()
+
+
+@numba.njit(parallel=True)
+def users_sum(x):
+    total = 0.0
+    for i in numba.prange(x.size):
+        total += x[i]
+    return total
+
+
+@numba.njit(parallel=True)
+def users_losses(losses):
+    for i in numba.prange(losses.size):
+        with numba.objmode(loss="float64"):
+            loss = one_loss()
+        losses[i] = loss
+
+
+def in_fork(fork, function=everything):
+    """Return what a function returns in a forked child; nothing where the child dies or hangs."""
+    reader, writer = os.pipe()
+    if fork() == 0:
+        signal.alarm(100)
+        try:
+            os.write(writer, function().encode())
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader) as pipe:
+        result = pipe.read()
+    os.wait()
+    return result
+
+
+def fork_in_c():
+    """Fork as C code does that leaves out Python's hooks."""
+    return ctypes.PyDLL(None).fork()
+
+
+def no_loss():
+    numba.get_num_threads()
+
+
+def print_everything():
+    print(everything())
+
+
+def threads():
+    expected, stop = single_threaded(), threading.Event()
+
+    def users_own_work():
+        while not stop.is_set():
+            assert users_sum(ONES) == SIZE
+
+    with ThreadPoolExecutor(17) as pool:
+        beside = pool.submit(users_own_work)
+        try:
+            for count in (2, 16):
+                assert set(pool.map(everything, range(count))) == {expected}
+        finally:
+            stop.set()
+        beside.result()
+
+
+def forks():
+    expected = single_threaded()
+    for fork in (os.fork, fork_in_c):
+        assert in_fork(fork) == expected
+        assert in_fork(fork, lambda: str(runs_parallel())) == "False"
+        assert in_fork(fork, lambda fork=fork: in_fork(fork)) == expected
+    for method, workers in [("fork", 4), ("forkserver", 2), ("spawn", 2)]:
+        with multiprocessing.get_context(method).Pool(workers) as pool:
+            assert set(pool.map(everything, range(8))) == {expected}
+            pool.close()
+            pool.join()
+    assert runs_parallel()
+
+
+def forks_before_the_import():
+    assert users_sum(ONES) == SIZE
+    assert "numbarank" not in sys.modules
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        results = [in_fork(os.fork), in_fork(fork_in_c), *pool.map(everything, range(8))]
+    assert set(results) == {single_threaded()}
+
+
+def fork_during_a_compilation():
+    import numbarank as nr
+
+    compiling = threading.Event()
+
+    class Listener(event.Listener):
+        def on_start(self, _):
+            compiling.set()
+
+        def on_end(self, _):
+            pass
+
+    event.register("numba:compile", Listener())
+    thread = threading.Thread(target=nr.margin_ranking_loss, args=([1.0], [3.0], 1))
+    thread.start()
+    compiling.wait()
+    assert in_fork(os.fork, lambda: str(nr.margin_ranking_loss([1], [3], 1, margin=1.0))) == "3.0"
+    thread.join()
+
+
+def workers():
+    expected = single_threaded(one_loss)
+
+    async def at_once():
+        return await asyncio.gather(*(asyncio.to_thread(one_loss) for _ in range(8)))
+
+    assert set(asyncio.run(at_once())) == {expected}
+    losses = np.zeros(20)
+    users_losses(losses)
+    assert set(losses) == {expected}
+
+
+def loky_workers():
+    import joblib
+
+    expected = single_threaded(one_loss)
+    assert set(joblib.Parallel(4, backend="loky")(joblib.delayed(one_loss)() for _ in range(8))) == {expected}
+
+
+def settings():
+    before = settings_of_the_process()
+    import numbarank as nr
+
+    nr.margin_ranking_loss([1.0], [3.0], 1)
+    assert not parallel._is_initialized
+    digests = {everything()}
+    assert settings_of_the_process() == before
+    numba.set_parallel_chunksize(3)
+    for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
+        numba.set_num_threads(threads)
+        digests.add(everything())
+        assert (numba.get_num_threads(), numba.get_parallel_chunksize()) == (threads, 3)
+    (digest,) = digests
+    print(digest)
+
+
+def settings_of_the_process():
+    return {
+        "numba.config": {name: value for name, value in vars(numba.config).items() if name.isupper()},
+        "environment": dict(os.environ),
+        "warnings": list(warnings.filters),
+        "NumPy's errors": np.geterr(),
+        "random numbers": (random.getstate(), repr(np.random.get_state())),
+        "signals": [signal.getsignal(number) for number in signal.valid_signals()],
+        "garbage collection": (gc.isenabled(), gc.get_threshold()),
+        "Python threads": threading.active_count(),
+        "folder": os.getcwd(),
+    }
+
+
+def interrupts():
+    import numbarank as nr
+
+    expected = single_threaded(one_loss)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    with subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -INT {os.getpid()}"]):
+        until_interrupted(everything)
+        assert one_loss() == expected
+    os.environ["NUMBARANK_CACHE"] = "0"
+    for moment, dtype in [(0.01, "int8"), (0.2, "int16"), (0.5, "int32")]:
+        target = np.array([1], dtype)
+        signal.setitimer(signal.ITIMER_REAL, moment)
+        until_interrupted(lambda target=target: nr.margin_ranking_loss([1.0], [3.0], target))
+        assert nr.margin_ranking_loss([1.0], [3.0], target, margin=1.0) == 3.0
+
+
+def until_interrupted(function):
+    try:
+        while True:
+            function()
+    except KeyboardInterrupt:
+        pass
+
+
+def no_memory():
+    import resource
+
+    import numbarank as nr
+
+    expected = single_threaded()
+    huge = np.broadcast_to(1.0, 2**45)
+    large = np.ones(8 * MEGABYTE)
+    scores = nr.Tensor(large, requires_grad=True)
+    nr.margin_ranking_loss_and_grad(large[:SIZE], large[:SIZE], 1.0)
+    loss = nr.margin_ranking_loss(scores, large, 1.0, 0.5)
+    calls = [
+        lambda: nr.margin_ranking_loss(large, large, 1, reduction="none"),
+        lambda: nr.margin_ranking_loss_and_grad(large, large, 1.0),
+        loss.backward,
+    ]
+    assert runs_out_of_memory(lambda: nr.margin_ranking_loss(huge, huge, 1))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 32 * MEGABYTE, hard))
+    assert all(map(runs_out_of_memory, calls))
+    assert everything() == expected
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    loss.backward()
+    assert scores.grad.numpy()[0] == -1 / large.size
+    assert everything() == expected
+
+
+def runs_out_of_memory(function):
+    try:
+        function()
+    except MemoryError:
+        return True
+
+
+def a_thousand_times():
+    import numbarank as nr
+
+    inputs, stop, rng = pairs(SIZE, np.float32), threading.Event(), random.Random(0)
+
+    def bits():
+        loss, gradients = nr.margin_ranking_loss_and_grad(*inputs, 0.5)
+        return loss.tobytes(), *(gradient.tobytes() for gradient in gradients)
+
+    def burn():
+        while not stop.wait(rng.random() / 1000):
+            np.sort(inputs[0][: rng.randrange(SIZE)])
+
+    expected, threads = single_threaded(bits), numba.get_num_threads()
+    with ThreadPoolExecutor(3) as pool:
+        others = [pool.submit(burn) for _ in range(3)]
+        try:
+            for _ in range(1000):
+                numba.set_num_threads(rng.randint(1, threads))
+                assert bits() == expected
+        finally:
+            stop.set()
+    assert all(other.result() is None for other in others)
+
+
+def leaks():
+    import resource
+
+    import numbarank as nr
+
+    x1, x2, y = pairs(10)
+    criterion = nr.MarginRankingLoss(0.5)
+    scores = nr.Tensor(x1, requires_grad=True)
+
+    def calls(count):
+        for _ in range(count):
+            nr.margin_ranking_loss(x1, x2, y)
+            nr.margin_ranking_loss_and_grad(x1, x2, 1)
+            criterion(scores, x2, 1.0).backward()
+            scores.grad = None
+        return sys.getallocatedblocks(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    gc.disable()  # what only a collection would free counts as leaked
+    blocks, kilobytes = calls(3_000)
+    more_blocks, more_kilobytes = calls(100_000)
+    assert more_blocks - blocks < 100, f"{more_blocks - blocks} more objects"
+    assert more_kilobytes - kilobytes < 1024, f"{more_kilobytes - kilobytes} kB more memory"
+
+
+def more_pairs_than_int32_counts():
+    import numbarank as nr
+
+    size = 2**31 + 3
+    marked = [0, 1, 2**31 - 1, 2**31, size - 1]
+    x1, x2, y = np.ones(size, np.float16), np.zeros(size, np.float16), np.ones(size, np.int8)
+    x2[marked] = [2, 3, 5, 9, 17]
+    assert nr.margin_ranking_loss(x1, x2, y, reduction="sum") == 1 + 2 + 4 + 8 + 16
+    assert nr.margin_ranking_loss(x1, x2, y, margin=3.0) == 2
+    del x1
+    y[marked] = -1
+    loss, gradients = nr.margin_ranking_loss_and_grad(x2, x2, y, 0.5, gradient=size)
+    assert loss == 0.5
+    for gradient, sign in zip(gradients, (-1, 1), strict=True):
+        is_other = gradient.view(np.int16) != np.float16(sign).view(np.int16)
+        assert np.flatnonzero(is_other).tolist() == marked
+        assert (gradient[marked] == -sign).all()
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
