@@ -157,6 +157,15 @@ def forks_before_the_import():
     assert set(results) == {single_threaded()}
 
 
+def forks_before_the_pool():
+    import numbarank as nr
+
+    nr.margin_ranking_loss([1.0], [3.0], 1)
+    assert not parallel._is_initialized
+    child = in_fork(os.fork, lambda: f"{users_sum(ONES) == SIZE} {everything()} {runs_parallel()}")
+    assert child == f"True {single_threaded()} True"
+
+
 def fork_during_a_compilation():
     import numbarank as nr
 

@@ -1,6 +1,9 @@
 """Compiled loops on disk: found again, never of another version, never from a folder that others can write."""
 
+import compileall
+import hashlib
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -23,6 +26,26 @@ with event.install_recorder("numba:compile") as recorder:
     import numbarank as nr
     loss = nr.margin_ranking_loss([1.0], [3.0], 1, margin=1.0)
 print(loss, len(recorder.buffer) > 0)
+"""
+
+
+READ_ONLY = """
+import errno, os, sys
+def refuse(event, arguments):
+    writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if writes or event in ("os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink"):
+        raise OSError(errno.EROFS, "Read-only file system")
+sys.addaudithook(refuse)
+"""
+FULL_DISK = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+"""
+NO_SUCH_USER = """
+import os, pwd
+def getpwuid(uid):
+    raise KeyError(uid)
+pwd.getpwuid = getpwuid
 """
 
 
@@ -79,10 +102,10 @@ def test_an_edited_formula_is_compiled_again(tmp_path, folder):
     assert run(LOSS, folder, package) == "4.0"
 
 
-@pytest.mark.parametrize("damage", [b"", b"\0" * 4096])
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: b"\0" * 4096, lambda data: data[: len(data) // 2]])
 def test_a_damaged_file_is_compiled_again(filled, damage):
     for path in filled.iterdir():
-        path.write_bytes(damage)
+        path.write_bytes(damage(path.read_bytes()))
     assert run(COMPILATIONS, filled) == "3.0 True"
     assert run(COMPILATIONS, filled) == "3.0 False"
 
@@ -109,6 +132,39 @@ def test_a_file_that_others_can_write_is_not_used(filled):
     assert run(COMPILATIONS, filled) == "3.0 True"
 
 
+class Trespass:
+    """Unpickling it leaves a trace."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("mode, is_loaded", [(0o700, True), (0o720, False), (0o702, False)])
+def test_what_others_could_have_written_is_not_unpickled(tmp_path, filled, mode, is_loaded):
+    trace = tmp_path / "trace"
+    data = pickle.dumps(Trespass(trace))
+    for path in filled.iterdir():
+        path.write_bytes(hashlib.sha256(data).digest() + data)
+    filled.chmod(mode)
+    assert run(COMPILATIONS, filled) == "3.0 True"
+    assert trace.exists() is is_loaded
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+def test_what_belongs_to_another_user_is_not_used(filled):
+    for path in filled.iterdir():
+        os.chown(path, 12345, -1)
+    assert run(COMPILATIONS, filled) == "3.0 True"
+    shutil.rmtree(filled)
+    filled.mkdir(mode=0o700)
+    os.chown(filled, 12345, -1)
+    assert run(COMPILATIONS, filled) == "3.0 True"
+    assert list(filled.iterdir()) == []
+
+
 def test_a_link_to_a_folder_is_not_used(tmp_path, filled):
     link = tmp_path / "link"
     link.symlink_to(filled)
@@ -120,6 +176,37 @@ def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):
     blocked.write_text("no folder")
     assert run(LOSS, blocked / "cache") == "3.0"
     assert run(LOSS, HOME=str(blocked)) == "3.0"
+
+
+def test_a_read_only_disk_is_done_without(folder):
+    assert run(READ_ONLY + COMPILATIONS, folder) == "3.0 True"
+    assert not folder.exists()
+
+
+def test_a_read_only_disk_is_read(filled):
+    assert run(READ_ONLY + COMPILATIONS, filled) == "3.0 False"
+
+
+def test_a_full_disk_leaves_no_pieces(folder):
+    assert run(FULL_DISK + COMPILATIONS, folder) == "3.0 True"
+    assert list(folder.iterdir()) == []
+    assert run(COMPILATIONS, folder) == "3.0 True"
+    assert run(COMPILATIONS, folder) == "3.0 False"
+
+
+def test_a_user_without_a_home_needs_none():
+    assert run(NO_SUCH_USER + COMPILATIONS) == "3.0 True"
+    assert not (PACKAGE.parent / "~").exists()
+
+
+def test_without_sources_nothing_tells_versions_apart(tmp_path, folder):
+    package = tmp_path / "copy" / "numbarank"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert compileall.compile_dir(package, quiet=1, legacy=True)
+    for source in package.rglob("*.py"):
+        source.unlink()
+    assert run(COMPILATIONS, folder, package) == "3.0 True"
+    assert run(COMPILATIONS, folder, package) == "3.0 True"
 
 
 def test_a_relative_folder_is_not_used():

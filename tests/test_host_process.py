@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import io
 import itertools
 import os
 import pickle
@@ -61,6 +62,28 @@ def test_forks_after_use(layer):
 
 def test_forks_before_the_import(layer):
     run("forks_before_the_import", layer)
+
+
+def test_forks_before_the_pool_keep_their_own(layer):
+    run("forks_before_the_pool", layer)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
+@pytest.mark.parametrize(
+    "stat, expected",
+    [
+        (b"7 (python) S 1 7 7 0 -1 4194304 1 1", False),
+        (b"7 (python) S 1 7 7 0 -1 4194368 1 1", True),
+        (b"7 (a) 1 2) S 1 7 7 0 -1 4194304 1 1", False),
+        (b"7 (python) S 1 7 7 0 -1 0 1 1", True),
+        (b"", True),
+    ],
+)
+def test_a_process_that_linux_says_nothing_about_may_be_a_fork(monkeypatch, stat, expected):
+    from numbarank._cpu import threads
+
+    monkeypatch.setattr(threads, "open", lambda *_: io.BytesIO(stat), raising=False)
+    assert threads._may_be_a_fork() is expected
 
 
 def test_a_fork_during_a_compilation():

@@ -87,7 +87,10 @@ def _is_private(status):
 def _environment():
     """Return a hash of the sources, the versions and numba's settings."""
     digest = hashlib.sha256()
-    for path in sorted([*_PACKAGE.glob("_cpu/*.py"), *_PACKAGE.glob("losses/*.py")]):
+    sources = sorted([*_PACKAGE.glob("_cpu/*.py"), *_PACKAGE.glob("losses/*.py")])
+    if not sources:
+        raise FileNotFoundError("the sources are not there to tell versions of the loops apart")
+    for path in sources:
         digest.update(path.read_bytes())
     settings = sorted(
         item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in _NO_INFLUENCE
