@@ -30,15 +30,15 @@ ROWS = {}
 
 
 class Lists:
-    """Random float32 scores and graded labels of groups of given lengths."""
+    """Random float32 scores of groups of given lengths, with graded labels, or distinct ones where levels is None."""
 
     def __init__(self, lengths, levels=LEVELS, seed=0):
         rng = np.random.default_rng(seed)
         self.lengths = np.asarray(lengths)
         self.scores = rng.standard_normal(self.lengths.sum(), np.float32)
-        self.labels = rng.integers(levels, size=self.scores.size).astype(np.float32)
-        if levels is None:
-            self.labels = rng.permutation(self.scores.size).astype(np.float32)
+        size = self.scores.size
+        labels = rng.permutation(size) if levels is None else rng.integers(levels, size=size)
+        self.labels = labels.astype(np.float32)
         self.groups = nr.Groups(group=self.lengths)
 
     def padded(self):
