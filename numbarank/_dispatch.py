@@ -26,4 +26,5 @@ def check_device(device):
         kind, _, number = device.partition(":")
         if device == "cpu" or device == "cuda" or (kind == "cuda" and number.isdecimal()):
             return device
-    raise ValueError(f"device is {device!r}; it must be 'cpu', 'cuda' or 'cuda:N'")
+    came = repr(device) if type(device) is str else f"a {type(device).__name__}"
+    raise ValueError(f"device is {came}; it must be 'cpu', 'cuda' or 'cuda:N'")

@@ -1,8 +1,10 @@
 """What came in: its kind, device, dtype and shape. Every error message about an argument stands here."""
 
+import contextlib
 import functools
 import math
 import numbers
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,18 @@ _COMPUTED = frozenset(map(np.dtype, ("float32", "float64")))
 _SIGNED = frozenset(map(np.dtype, ("int8", "int16", "int32", "int64")))
 _EXACT = 2**53
 _PLAIN = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
+_FROM_PYTHON = (numbers.Number, np.generic, list, tuple)
+_IN_LISTS = (*_FROM_PYTHON, np.ndarray)
+_NOT_REAL = (bool, np.bool_, complex, np.complexfloating, np.flexible, np.datetime64, np.timedelta64, np.ndarray)
+_ADVICE = {
+    "c": "pass {name}.real or {name}.imag",
+    "S": "turn the text into numbers first",
+    "U": "turn the text into numbers first",
+    "T": "turn the text into numbers first",
+    "M": "subtract a date and divide by a unit of time",
+    "m": "divide {name} by a unit of time",
+    "V": "pass one of its fields, if it has any",
+}
 
 
 class Input(NamedTuple):
@@ -34,19 +48,17 @@ def read(name, value):
     ------
     TypeError
         If it is no array, list or number, or its dtype is not a real number's.
-    ValueError
-        If it is a ragged list.
+    ValueError, BufferError
+        If it is a ragged list, or memory on a device that is not laid out as it says.
     """
-    if isinstance(value, np.ndarray):
+    kind = type(value)  # what isinstance asks can lie
+    if issubclass(kind, np.ndarray):
         return Input(name, _plain_array(name, value), "cpu", False)
-    if isinstance(value, (numbers.Number, np.generic, list, tuple)):
-        weak = isinstance(value, numbers.Number) and not isinstance(value, np.generic)
+    if issubclass(kind, _FROM_PYTHON):
+        weak = issubclass(kind, numbers.Number) and not issubclass(kind, np.generic)
         return Input(name, _from_python(name, value), "cpu", weak)
     if is_on_cuda(name, value):
-        arrays = _dispatch.backend("cuda").arrays
-        array = arrays.wrap(value)
-        _check_dtype(name, array.dtype)
-        return Input(name, array, arrays.device_of(array), False)
+        return _on_cuda(name, value, _dispatch.backend("cuda").arrays.wrap)
     raise TypeError(
         f"{name} is a {_type_name(value)}; it must be a NumPy array, a list, a number, a numbarank.Tensor or a "
         f"CUDA array: convert it first, for example with numpy.asarray({name})"
@@ -58,7 +70,7 @@ def are_plain(input1, input2, target, margin, reduction):
 
     Most calls are like that; they need not pay for what the others take to be put in order.
     """
-    if not (type(input1) is type(input2) is np.ndarray and reduction in REDUCTIONS):
+    if not (type(input1) is type(input2) is np.ndarray and type(reduction) is str and reduction in REDUCTIONS):
         return False
     if type(margin) is not float and not _is_small_integer(margin):
         return False
@@ -78,16 +90,13 @@ def _is_small_integer(value):
 
 def is_on_cuda(name, value):
     """Tell whether a foreign object offers a CUDA array, without importing its package."""
-    if getattr(type(value), "__cuda_ndarray__", False):
-        return True
-    try:
-        if hasattr(value, "__cuda_array_interface__"):
+    if isinstance(value, type):
+        return False
+    with _blaming(f"{name} is a {_type_name(value)} that does not give out its memory"):
+        if getattr(type(value), "__cuda_ndarray__", False) or hasattr(value, "__cuda_array_interface__"):
             return True
-        return hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] == _DLPACK_CUDA
-    except RuntimeError as error:
-        raise TypeError(
-            f"{name} is a {_type_name(value)} that does not give out its memory ({error}): detach it first"
-        ) from error
+        device = value.__dlpack_device__() if hasattr(value, "__dlpack_device__") else None
+        return isinstance(device, tuple) and len(device) == 2 and bool(device[0] == _DLPACK_CUDA)
 
 
 @functools.lru_cache  # NumPy makes a dtype's name anew each time
@@ -128,13 +137,19 @@ def loss_dtype(input1, input2, target):
 
     Python numbers, 0-d targets and integer targets do not promote; integer scores count as float64.
     """
-    check_scores(input1)
-    check_scores(input2)
+    check_number(input1)
+    check_number(input2)
     _check_target(target)
     strong = [item.array.dtype for item in (input1, input2) if not item.weak]
     if target.array.ndim and is_float(target.array.dtype):
         strong.append(target.array.dtype)
     return _promoted(frozenset(map(gradient_dtype, strong))) if strong else np.dtype(np.float64)
+
+
+@functools.lru_cache
+def arithmetic_dtype(a, b):
+    """Return the dtype of a sum or product: NumPy's, or beside bfloat16, which NumPy does not know, a loss's."""
+    return _promoted(frozenset(map(gradient_dtype, (a, b)))) if "bfloat16" in (a.name, b.name) else np.result_type(a, b)
 
 
 @functools.lru_cache
@@ -156,15 +171,51 @@ def output_shape(input1, input2, target):
         )
     try:
         return np.broadcast_shapes(*(item.array.shape for item in items))
-    except ValueError:
+    except (ValueError, RuntimeError):
         raise ValueError(
-            f"{_shapes(input1, input2, target)}; they do not broadcast: along each axis the lengths must be equal or 1"
+            f"{_shapes(input1, input2, target)}; they do not broadcast: along each of at most 32 axes the lengths "
+            "must be equal or 1"
         ) from None
 
 
 def read_margin(margin):
     """Return the margin as a Python float, or raise TypeError."""
     return _real_number("margin", margin)
+
+
+def read_flag(name, value):
+    """Return the truth of a value, or raise TypeError."""
+    try:
+        return bool(value)
+    except Exception as error:
+        raise TypeError(f"{name} is {_shown(value)}; it must be True or False") from error
+
+
+def read_dtype(dtype):
+    """Return what NumPy makes of a dtype argument."""
+    with _blaming("dtype must be one that NumPy knows"):
+        return np.dtype(dtype)
+
+
+def read_shape(shape):
+    """Return the shape that ``zeros(*shape)`` and the like mean: some lengths, or one tuple of them."""
+    with _blaming("shape must be lengths of at least 0"):
+        lengths = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        shape = tuple(map(operator.index, lengths))
+    if min(shape, default=0) < 0:
+        raise ValueError(f"shape is {shape}; each length must be at least 0")
+    return shape
+
+
+def read_seed(seed):
+    """Return a seed as NumPy's generators take it, None or an int."""
+    if seed is None:
+        return None
+    with _blaming("seed must be None or an int"):
+        seed = operator.index(seed)
+    if seed < 0:
+        raise ValueError(f"seed is {_shown(seed)}; it must be at least 0")
+    return seed
 
 
 def read_gradient(gradient, shape, device):
@@ -175,7 +226,7 @@ def read_gradient(gradient, shape, device):
     if gradient is None:
         return 1.0
     item = read("gradient", gradient)
-    check_scores(item)
+    check_number(item)
     if item.array.ndim == 0 and item.device == "cpu":
         return _real_number("gradient", item.array[()])
     if item.device != device:
@@ -185,8 +236,16 @@ def read_gradient(gradient, shape, device):
     return item.array
 
 
-def check_out(buffers, inputs, sources, arrays, names=None):
-    """Check the caller's buffers for the gradients of ``inputs``: they may share memory with no source.
+def read_sequence(name, value):
+    """Return the items of a tuple or list of arrays."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name} is a {_type_name(value)}; it must be a tuple of arrays, one for each gradient")
+    with _blaming(f"{name} does not give out its items"):
+        return tuple(value)
+
+
+def read_out(buffers, inputs, sources, device, arrays, names=None):
+    """Return the caller's buffers for the gradients of ``inputs`` as arrays: they may share memory with no source.
 
     Raises
     ------
@@ -198,20 +257,31 @@ def check_out(buffers, inputs, sources, arrays, names=None):
     if len(buffers) != len(inputs):
         raise ValueError(f"out holds {len(buffers)} buffers; it must hold {len(inputs)}, one for each gradient")
     names = names or [f"out[{i}]" for i in range(len(buffers))]
+    buffers = [_as_array(name, buffer, device, arrays) for name, buffer in zip(names, buffers, strict=True)]
     for name, buffer, item in zip(names, buffers, inputs, strict=True):
-        _check_buffer(name, buffer, item, arrays)
-    others = [(source.name, source.array) for source in sources if source.device == inputs[0].device]
+        _check_buffer(name, buffer, item, device, arrays)
+    others = [(source.name, source.array) for source in sources if source.device == device]
     for name, buffer in zip(names, buffers, strict=True):
         for other, array in others:
             if arrays.overlap(buffer, array):
                 raise ValueError(f"{name} shares memory with {other}: pass buffers of their own")
         others.append((name, buffer))
+    return buffers
 
 
-def _check_buffer(name, buffer, item, arrays):
+def _as_array(name, buffer, device, arrays):
+    if arrays.is_array(buffer):
+        return buffer
+    if device != "cpu" and is_on_cuda(name, buffer):
+        return _on_cuda(name, buffer, arrays.wrap_writable).array
+    expected = "a numpy.ndarray, and no subclass of it" if device == "cpu" else f"an array on {device}"
+    raise TypeError(f"{name} is a {_type_name(buffer)}; it must be {expected}")
+
+
+def _check_buffer(name, buffer, item, device, arrays):
     dtype = gradient_dtype(item.array.dtype)
-    if not arrays.is_array(buffer):
-        raise TypeError(f"{name} is a {_type_name(buffer)}; it must be an array on {item.device}, as {item.name} is")
+    if arrays.device_of(buffer) != device:
+        raise ValueError(f"{name} is on {arrays.device_of(buffer)}; it must be on {device}, as the inputs are")
     if buffer.dtype != dtype:
         raise TypeError(f"{name} has dtype {buffer.dtype}; the gradient of {item.name} has {dtype}")
     if buffer.shape != item.array.shape:
@@ -225,30 +295,51 @@ def _plain_array(name, array):
         raise TypeError(
             f"{name} is a masked array; numbarank has no masks: pass {name}.compressed() or {name}.filled(value)"
         )
+    array = np.ndarray.view(array, np.ndarray) if type(array) is not np.ndarray else array
     _check_dtype(name, array.dtype)
-    return array if type(array) is np.ndarray else array.view(np.ndarray)
+    return array
 
 
 def _from_python(name, value):
-    try:
+    with _blaming(f"{name} does not make an array"):
+        if isinstance(value, (list, tuple)):
+            _check_elements(value)
         array = np.asarray(value)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{name} does not make an array: {error}") from error
     _check_dtype(name, array.dtype)
     return array
+
+
+def _check_elements(values):
+    """Refuse what NumPy would convert by calling foreign code, and masks, which it would drop."""
+    kinds = set(map(type, values))
+    for kind in kinds:
+        if issubclass(kind, np.ma.MaskedArray) or not issubclass(kind, _IN_LISTS):
+            raise TypeError(f"it holds a {_name_of(kind)}; lists may hold numbers, lists and arrays without masks")
+    if any(issubclass(kind, (list, tuple)) for kind in kinds):
+        for value in values:
+            if isinstance(value, (list, tuple)):
+                _check_elements(value)
+
+
+def _on_cuda(name, value, wrap):
+    with _blaming(f"{name} is a {_type_name(value)} that is no usable CUDA array"):
+        array = wrap(value)
+    _check_dtype(name, array.dtype)
+    return Input(name, array, _dispatch.backend("cuda").arrays.device_of(array), False)
 
 
 def _check_dtype(name, dtype):
     if is_float(dtype) or dtype.kind in "iub":
         return
+    advice = _ADVICE.get(dtype.kind if dtype.isbuiltin != 2 else "", "convert it with numpy.asarray({name}, float)")
     raise TypeError(
         f"{name} has dtype {dtype}; it must be float64, float32, float16, bfloat16 or an integer dtype: "
-        f"convert it with {name}.astype(float)"
+        + advice.format(name=name)
     )
 
 
-def check_scores(item):
-    """Raise TypeError for an argument that should be numbers and is True and False."""
+def check_number(item):
+    """Refuse truth values where numbers are meant."""
     if item.array.dtype.kind == "b":
         raise TypeError(f"{item.name} has dtype bool; it must be a number: pass {item.name}.astype(float)")
 
@@ -264,12 +355,40 @@ def _check_target(target):
 
 
 def _real_number(name, value):
-    if not isinstance(value, (bool, np.bool_, complex, np.complexfloating, str, bytes)):
-        try:
-            return float(value)
-        except (TypeError, ValueError, OverflowError):
-            pass
-    raise TypeError(f"{name} is {value!r}; it must be a real number")
+    if type(value) is float:
+        return value
+    cause = None
+    try:
+        number = value[()] if type(value) is np.ndarray and value.ndim == 0 else value
+        # float() also reads text out of buffers, and would lose the gradient of a margin
+        has_value = hasattr(type(number), "__float__") or hasattr(type(number), "__index__")
+        if has_value and not isinstance(number, _NOT_REAL) and not getattr(number, "requires_grad", False):
+            return float(number)
+    except Exception as error:
+        cause = error
+    raise TypeError(f"{name} is {_shown(value)}; it must be a real number without a gradient") from cause
+
+
+@contextlib.contextmanager
+def _blaming(problem):
+    """Turn whatever a caller's object raises into an error that begins with the problem."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        kinds = {BufferError: BufferError, ValueError: ValueError, OverflowError: ValueError}
+        kind = next((kinds[kind] for kind in kinds if isinstance(error, kind)), TypeError)
+        raise kind(f"{problem}: {_shown(error, str)}") from error
+
+
+def _shown(value, text=repr):
+    """Return a value as messages show it, short, and whatever its own text does."""
+    try:
+        shown = text(value) or _type_name(value)
+    except Exception:
+        shown = f"an object of type {_type_name(value)}"
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 def _shapes(*items):
@@ -290,7 +409,10 @@ def _reshape_advice(items):
 
 
 def _type_name(value):
-    kind = type(value)
+    return _name_of(type(value))
+
+
+def _name_of(kind):
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -113,11 +113,12 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        value = _inputs.read_flag("requires_grad", value)
         if value:
             _check_differentiable(self._data)
         if not value and self._operation is not None:
             raise RuntimeError("requires_grad can only be changed on a Tensor that is no result: call detach() on it")
-        self._requires_grad = bool(value)
+        self._requires_grad = value
 
     @property
     def device(self) -> str:
@@ -189,6 +190,7 @@ class Tensor:
                 )
             return arrays.one_like(self._data)
         item = _inputs.read("gradient", gradient._data if isinstance(gradient, Tensor) else gradient)
+        _inputs.check_number(item)
         if item.device == "cpu" and self._device != "cpu":
             item = item._replace(array=arrays.from_host(item.array, self._device), device=self._device)
         if item.device != self._device or tuple(item.array.shape) != self.shape:
@@ -199,10 +201,16 @@ class Tensor:
         return arrays.multiply(arrays.cast(item.array, self.dtype), 1)
 
     def _accumulate(self, gradient):
+        if gradient.shape != self.shape or (self._grad is not None and self._grad.shape != self.shape):
+            raise RuntimeError(
+                f"data has been given the shape {self.shape}, and the gradient is that of other data: assign None to "
+                "grad, and compute the loss again"
+            )
         if self._grad is not None:
-            gradient = self._arrays().add(self._grad._data, gradient)
+            arrays = self._arrays()
+            gradient = arrays.add(arrays.cast(self._grad._data, gradient.dtype), gradient)
         if gradient.dtype != self._data.dtype:
-            gradient = self._arrays().cast(gradient, self._data.dtype)
+            gradient = self._arrays().cast(gradient, _inputs.gradient_dtype(self._data.dtype))
         self._grad = Tensor._wrap(gradient, self._device)
 
     def _arrays(self):
@@ -258,13 +266,18 @@ class Tensor:
         return Tensor.from_operation(arrays.sign(self._data), self._device, [self], gradients)
 
     def __add__(self, other: "Tensor | float") -> "Tensor":
-        return self._combine("add", other, lambda times, upstream, a, b: (upstream, times(upstream, 1)))
+        return self._combine("add", other, lambda arrays, g, a, b: (g, arrays.multiply(g, 1)))
 
     def __sub__(self, other: "Tensor | float") -> "Tensor":
-        return self._combine("subtract", other, lambda times, upstream, a, b: (upstream, times(upstream, -1)))
+        return self._combine("subtract", other, lambda arrays, g, a, b: (g, arrays.multiply(g, -1)))
 
     def __mul__(self, other: "Tensor | float") -> "Tensor":
-        return self._combine("multiply", other, lambda times, upstream, a, b: (times(upstream, b), times(upstream, a)))
+        return self._combine("multiply", other, lambda arrays, g, a, b: (arrays.multiply(g, b), arrays.multiply(g, a)))
+
+    def __truediv__(self, number: float) -> "Tensor":
+        if isinstance(number, Tensor):
+            raise TypeError("a Tensor can be divided by numbers only: multiply by the reciprocals")
+        return self._combine("divide", number, lambda arrays, g, a, b: (arrays.divide(g, b), None))
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -277,19 +290,25 @@ class Tensor:
 
     def _combine(self, operation, other, slopes):
         """Return ``self <operation> other``; ``slopes`` gives the gradients by both in the result's shape."""
-        arrays, data, operand = self._arrays(), self._data, self._operand(other)
+        arrays, operand = self._arrays(), self._operand(other)
         if operand is NotImplemented:
             return NotImplemented
+        operands = (self, other)
+        layouts = [(item.shape, item.dtype) if isinstance(item, Tensor) else None for item in operands]
+        data, operand = _operands(operation, self._data, operand, arrays)
 
         def gradients(upstream, parents):
-            both = slopes(arrays.multiply, upstream, data, operand)
+            both = slopes(arrays, upstream, data, operand)
             return [
-                None if parent is None else arrays.sum_to(gradient, parent.shape, parent.dtype)
-                for gradient, parent in zip(both, parents, strict=True)
+                None if parent is None else arrays.sum_to(gradient, *layout)
+                for gradient, parent, layout in zip(both, parents, layouts, strict=True)
             ]
 
-        result = getattr(arrays, operation)(data, operand)
-        return Tensor.from_operation(result, self._device, (self, other), gradients)
+        try:
+            result = getattr(arrays, operation)(data, operand)
+        except OverflowError as error:
+            raise ValueError(f"a Tensor of dtype {self.dtype} cannot take that number: {error}") from error
+        return Tensor.from_operation(result, self._device, operands, gradients)
 
     def _operand(self, other):
         if isinstance(other, Tensor):
@@ -298,9 +317,15 @@ class Tensor:
                     f"one Tensor is on {self._device} and the other on {other._device}: move one with .to(device)"
                 )
             return other._data
-        if isinstance(other, np.generic):
-            other = other.item()
-        return other if isinstance(other, (int, float)) else NotImplemented
+        if isinstance(other, np.ndarray):
+            raise TypeError(
+                "a Tensor combines with numbers and Tensors, not with numpy.ndarray: wrap it with numbarank.tensor(...)"
+            )
+        if isinstance(other, np.generic) and (_inputs.is_float(other.dtype) or other.dtype.kind in "iub"):
+            return other.item()
+        if isinstance(other, float):
+            return float.__float__(other)
+        return int.__int__(other) if isinstance(other, int) else NotImplemented
 
     def __array__(self, dtype=None, copy=None):
         array = self.numpy()
@@ -352,6 +377,19 @@ class Tensor:
         return _rebuild, (self._arrays().to_host(self._data), self._device, self._requires_grad, self._grad)
 
 
+def _operands(operation, a, b, arrays):
+    """Return two operands, the second of which may be a number, in dtypes in which they can be combined."""
+    pair = [array for array in (a, b) if hasattr(array, "dtype")]
+    if any(array.dtype.kind == "b" for array in pair):
+        raise TypeError("a Tensor of dtype bool takes no part in arithmetic: make it one of numbers, with dtype=float")
+    if operation == "divide":
+        return arrays.cast(a, _inputs.gradient_dtype(a.dtype)), b
+    if len(pair) == 2:
+        dtype = _inputs.arithmetic_dtype(a.dtype, b.dtype)
+        return arrays.cast(a, dtype), arrays.cast(b, dtype)
+    return a, b
+
+
 def _check_differentiable(array):
     if not _inputs.is_float(array.dtype):
         raise TypeError(f"data has dtype {array.dtype}; only floating data can require a gradient: pass dtype=float")
@@ -395,9 +433,10 @@ def tensor(
     >>> nr.tensor([1, 2, 3], dtype="float32")
     tensor([1., 2., 3.], dtype=float32)
     """
+    device = None if device is None else _dispatch.check_device(device)
     item = _inputs.read("data", data._data if isinstance(data, Tensor) else data)
     home = _dispatch.backend(item.device).arrays
-    array = item.array if dtype is None else home.cast(item.array, np.dtype(dtype))
+    array = item.array if dtype is None else home.cast(item.array, _inputs.read_dtype(dtype))
     if device is None or device == item.device:
         return Tensor(home.copy(array), requires_grad)
     return Tensor(_dispatch.backend(device).arrays.from_host(home.to_host(array), device), requires_grad)
@@ -407,7 +446,8 @@ def zeros(
     *shape: int, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Return a Tensor of zeros; see :func:`ones`."""
-    return tensor(np.zeros(_shape(shape), dtype), None, device or "cpu", requires_grad)
+    values = np.zeros(_inputs.read_shape(shape), _inputs.read_dtype(dtype))
+    return tensor(values, None, "cpu" if device is None else device, requires_grad)
 
 
 def ones(*shape: int, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -426,7 +466,8 @@ def ones(*shape: int, dtype: DTypeLike | None = None, device: str | None = None,
     >>> nr.ones(2, 3).shape
     (2, 3)
     """
-    return tensor(np.ones(_shape(shape), dtype), None, device or "cpu", requires_grad)
+    values = np.ones(_inputs.read_shape(shape), _inputs.read_dtype(dtype))
+    return tensor(values, None, "cpu" if device is None else device, requires_grad)
 
 
 def randn(
@@ -452,9 +493,5 @@ def randn(
     >>> float(nr.randn(seed=0)) == float(nr.randn(seed=0))
     True
     """
-    values = np.random.default_rng(seed).standard_normal(_shape(shape))
-    return tensor(values, dtype, device or "cpu", requires_grad)
-
-
-def _shape(shape):
-    return shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    values = np.random.default_rng(_inputs.read_seed(seed)).standard_normal(_inputs.read_shape(shape))
+    return tensor(values, dtype, "cpu" if device is None else device, requires_grad)

@@ -10,7 +10,7 @@ from numbarank._cuda import dlpack, driver, foreign
 from numbarank._cuda.driver import cuda, inline
 from numbarank._cuda.memory import bits_dtype, converter, offset
 
-wrap = foreign.wrap
+wrap, wrap_writable = foreign.wrap, foreign.wrap_writable
 FAN = 64
 _FLOAT32 = np.dtype(np.float32)
 
@@ -138,6 +138,11 @@ def multiply(a, b):
     return _combine(operator.mul, a, b)
 
 
+def divide(a, number):
+    """Return a / number, where a is floating."""
+    return _combine(operator.truediv, a, number)
+
+
 def sign(a):
     """Return -1, 0 or 1 for each element, NaN for NaN."""
     return _combine(_compare, a, 0)
@@ -246,7 +251,7 @@ def _compare(a, b):
     return a if a != a else kind(a > b) - kind(a < b)
 
 
-OPERATIONS = operator.add, operator.sub, operator.mul, _compare
+OPERATIONS = operator.add, operator.sub, operator.mul, operator.truediv, _compare
 
 
 def _gather(array, shape, destination):

@@ -10,6 +10,7 @@ import numpy as np
 
 CUDA = 2
 LEGACY_DEFAULT_STREAM = 1
+MOST_AXES = 64
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
 _BFLOAT = 4
 _FRESH, _USED = b"dltensor", b"used_dltensor"
@@ -73,6 +74,8 @@ def take(value):
     tensor = managed.contents.tensor
     if tensor.device_type != CUDA:
         raise BufferError(f"__dlpack__ returned memory on device type {tensor.device_type}; CUDA is {CUDA}")
+    if not 0 <= tensor.ndim <= MOST_AXES or (tensor.ndim and not tensor.shape):
+        raise BufferError(f"__dlpack__ returned an array of {tensor.ndim} axes without a shape for them")
     dtype = _dtype(tensor)
     shape = tuple(tensor.shape[: tensor.ndim])
     strides = tuple(s * dtype.itemsize for s in tensor.strides[: tensor.ndim]) if tensor.strides else None

@@ -90,7 +90,7 @@ def current_device():
 def device_number(device):
     """Return the number in 'cuda:N'; the current device's for 'cuda'."""
     number = int(device.partition(":")[2] or current_device())
-    if number >= device_count():
+    if not 0 <= number < device_count():
         raise ValueError(f"device is {device!r}; this machine has {device_count()} CUDA device(s), counted from 0")
     return number
 

@@ -2,12 +2,14 @@
 
 import math
 import numbers
+import re
 
 import numpy as np
 
 from numbarank._cuda import dlpack, driver
 
 _BFLOAT16_TYPESTRS = ("<V2", "|V2", "V2")
+_NUMBER_TYPESTR = re.compile("[<>=|]?[biufc][1-9][0-9]?")
 _LARGEST = 2**63
 
 
@@ -28,11 +30,23 @@ def wrap(value):
     return _array_at(*_read_interface(interface), value, device)
 
 
+def wrap_writable(value):
+    """Return a device array to write into on the memory of an object, which must not call itself read-only."""
+    array = wrap(value)
+    interface = getattr(value, "__cuda_array_interface__", None)
+    if interface is not None and interface["data"][1]:
+        raise ValueError("its memory is read-only")
+    return array
+
+
 def _device_that_holds(value):
     """The interface does not name the device, DLPack does; without it, it is the current one."""
     if not hasattr(value, "__dlpack_device__"):
         return driver.current_device()
-    return int(value.__dlpack_device__()[1])
+    device = value.__dlpack_device__()
+    if not isinstance(device, tuple) or len(device) != 2 or not _is_index(device[1]):
+        raise TypeError(f"__dlpack_device__ returned {device!r}; it must be (type, number)")
+    return int(device[1])
 
 
 def _read_interface(interface):
@@ -57,14 +71,14 @@ def _address(data):
 
 
 def _dtype(typestr):
-    if typestr in _BFLOAT16_TYPESTRS:
+    if isinstance(typestr, str) and typestr in _BFLOAT16_TYPESTRS:
         return dlpack.bfloat16()
+    if not isinstance(typestr, str) or not _NUMBER_TYPESTR.fullmatch(typestr):
+        raise TypeError(f"__cuda_array_interface__ has typestr {typestr!r}; it must be one of numbers")
     try:
         dtype = np.dtype(typestr)
     except TypeError as error:
         raise TypeError(f"__cuda_array_interface__ has typestr {typestr!r}: {error}") from error
-    if not isinstance(typestr, str) or dtype.hasobject or dtype.itemsize == 0:
-        raise TypeError(f"__cuda_array_interface__ has typestr {typestr!r}; it must be one of numbers")
     if not dtype.isnative:
         raise TypeError(f"__cuda_array_interface__ has typestr {typestr!r}; the byte order must be the machine's own")
     return dtype
@@ -73,7 +87,7 @@ def _dtype(typestr):
 def _stream(pointer):
     if pointer is None:
         return 0
-    if not _is_index(pointer) or pointer == 0:
+    if not _is_index(pointer) or not 0 < pointer < 2 * _LARGEST:
         raise ValueError(f"__cuda_array_interface__ has stream {pointer!r}; it must be None or a positive int")
     return driver.stream_at(int(pointer))
 
@@ -101,9 +115,13 @@ def _check_address(address, shape, strides, dtype):
     steps = [stride for length, stride in zip(shape, strides, strict=True) if length > 1]
     if any(place % dtype.alignment for place in (address, *steps)):
         raise ValueError(f"a device array of {dtype} has address {address:#x} and strides {strides}: not aligned")
-    reach = sum((length - 1) * abs(stride) for length, stride in zip(shape, strides, strict=True))
-    if reach >= _LARGEST:
-        raise ValueError(f"a device array of shape {shape} has strides {strides}, which no memory can hold")
+    reaches = [(length - 1) * stride for length, stride in zip(shape, strides, strict=True)]
+    first = address + sum(reach for reach in reaches if reach < 0)
+    last = address + sum(reach for reach in reaches if reach > 0) + dtype.itemsize
+    if first <= 0 or last >= _LARGEST:
+        raise ValueError(
+            f"a device array of shape {shape} at address {address:#x} has strides {strides}, which no memory can hold"
+        )
 
 
 def _indices(name, values):

@@ -59,15 +59,15 @@ def loss_and_grad(
     """Return the loss of all pairs, its gradient by the scores and, on request, the active pairs of each row."""
     arrays = _array(scores), _array(labels), _array(weights)
     lists = read_lists(*arrays, qid, group, _array(where), margin, power)
-    gradient, out = _array(gradient), _array(out)
-    if out is not None:
+    gradient, given, out = _array(gradient), _array(out), None
+    if given is not None:
         sources = [item for item in lists.inputs if item is not None]
         if gradient is not None:
             sources.append(_inputs.read("gradient", gradient))
-        _inputs.check_out([out], lists.inputs[:1], sources, lists.backend.arrays, names=["out"])
-    results = walk(formula, lists, reduction, gradient, True, return_counts, out)
-    if not return_counts:
-        results = results[:2]
+        backend_arrays = lists.backend.arrays
+        (out,) = _inputs.read_out([given], lists.inputs[:1], sources, lists.device, backend_arrays, names=["out"])
+    result, by_scores, counts = walk(formula, lists, reduction, gradient, True, return_counts, out)
+    results = (result, by_scores if given is None else given, counts)[: 3 if return_counts else 2]
     return tuple(map(Tensor, results)) if _has_tensor(scores, labels, weights) else results
 
 
@@ -76,7 +76,7 @@ def read_lists(scores, labels, weights, qid, group, where, margin, power):
     scores, labels = _inputs.read("scores", scores), _inputs.read("labels", labels)
     weights = None if weights is None else _inputs.read("weights", weights)
     where = None if where is None else _inputs.read_mask(where)
-    _inputs.check_scores(scores)
+    _inputs.check_number(scores)
     inputs = tuple(item for item in (scores, labels, weights, where) if item is not None)
     device = _inputs.device_of_all(inputs)
     _inputs.check_list_shapes(*inputs)

@@ -72,20 +72,20 @@ def _tensor_loss(formula, operands, x1, x2, y, margin, reduction):
 def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, out, target_grad):
     """Return the loss of a formula on pairs and its gradients, from one walk over them."""
     upstream = 1.0 if gradient is None else gradient
-    is_simple = type(upstream) is float and not target_grad
+    is_simple = type(upstream) is float and target_grad is False
     if is_simple and _inputs.are_plain(input1, input2, target, margin, reduction):
         gradients = _empty_pair(input1) if out is None else _plain_out(out, input1, input2, target)
         result = _walk_plain(formula, input1, input2, target, margin, reduction, upstream, *gradients)
         return result if reduction == "none" else result[()], gradients
     x1, x2, y = _array(input1), _array(input2), _array(target)
     pairs = read_pairs((x1, x2, y), margin)
-    wanted = (True, True, bool(target_grad))
-    gradient = _array(gradient)
+    wanted = (True, True, _inputs.read_flag("target_grad", target_grad))
+    gradient, given = _array(gradient), None
     if out is not None:
         sources = pairs.inputs if gradient is None else (*pairs.inputs, _inputs.read("gradient", gradient))
-        out = _read_out(out, pairs.inputs[: sum(wanted)], sources, pairs.backend.arrays)
+        given, out = _read_out(out, pairs.inputs[: sum(wanted)], sources, pairs.device, pairs.backend.arrays)
     result, gradients = walk(formula, pairs, reduction, gradient, wanted, out, with_loss=True)
-    gradients = tuple(gradients[: sum(wanted)])
+    gradients = given or tuple(gradients[: sum(wanted)])
     if x1 is input1 and x2 is input2 and y is target:
         return _without_tensor(result, pairs, reduction), gradients
     return Tensor(result), tuple(Tensor(array) for array in gradients)
@@ -111,7 +111,7 @@ def _plain_out(out, x1, x2, y):
     sources = [_inputs.Input(name, array, "cpu", False) for name, array in zip(NAMES, (x1, x2, y), strict=True)]
     if isinstance(y, (float, int)):
         sources.pop()
-    return _read_out(out, sources[:2], sources, _dispatch.backend("cpu").arrays)
+    return _read_out(out, sources[:2], sources, "cpu", _dispatch.backend("cpu").arrays)[0]
 
 
 def _without_tensor(loss, pairs, reduction):
@@ -202,10 +202,7 @@ def _is_direct(pairs, i):
     return array.shape == pairs.shape and _inputs.gradient_dtype(array.dtype) == pairs.x1.dtype
 
 
-def _read_out(out, inputs, sources, arrays):
-    """Return the caller's buffers, checked, one for each of the inputs; they may share memory with no source."""
-    if not isinstance(out, (tuple, list)):
-        raise TypeError(f"out is a {type(out).__name__}; it must be a tuple of arrays, one for each gradient")
-    buffers = tuple(_array(buffer) for buffer in out)
-    _inputs.check_out(buffers, inputs, sources, arrays)
-    return buffers
+def _read_out(out, inputs, sources, device, arrays):
+    """Return the caller's buffers as they came, and as arrays that fit, one for each of the inputs."""
+    buffers = tuple(map(_array, _inputs.read_sequence("out", out)))
+    return buffers, _inputs.read_out(buffers, inputs, sources, device, arrays)
