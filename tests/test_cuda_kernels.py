@@ -211,7 +211,8 @@ class Foreign:
         interface["data"] = (interface["data"][0], True)
         interface |= replaced
         self.array = array
-        self.__cuda_array_interface__ = {key: value for key, value in interface.items() if value != "missing"}
+        kept = {key: value for key, value in interface.items() if not isinstance(value, str) or value != "missing"}
+        self.__cuda_array_interface__ = kept
 
 
 VIEWS = {

@@ -103,7 +103,7 @@ def _read_only(array):
 
 
 def _strided(array):
-    array.flags.writeable = array.size > 1  # one element or none is contiguous, whatever its strides
+    array.flags.writeable = array.size > 2  # one element or none is contiguous, whatever its strides
     return array[..., 0]
 
 
