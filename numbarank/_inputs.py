@@ -169,8 +169,9 @@ def output_shape(input1, input2, target):
         raise ValueError(
             f"{_shapes(input1, input2, target)}; all need the same number of dimensions: {_reshape_advice(items)}"
         )
+    shapes = {item.array.shape for item in items}
     try:
-        return np.broadcast_shapes(*(item.array.shape for item in items))
+        return shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
     except (ValueError, RuntimeError):
         raise ValueError(
             f"{_shapes(input1, input2, target)}; they do not broadcast: along each of at most 32 axes the lengths "

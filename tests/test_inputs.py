@@ -6,7 +6,7 @@ import fractions
 import numpy as np
 import pytest
 import reference
-from helpers import FLOATS, SIGNED_INTEGERS, assert_same, put
+from helpers import FLOATS, REDUCTIONS, SIGNED_INTEGERS, assert_bits, assert_same, needs_bfloat16, put
 
 import numbarank as nr
 
@@ -170,6 +170,282 @@ def test_tensors_of_refused_dtypes(device):
     x = nr.ones(2, device=device)
     with pytest.raises(TypeError, match=r"(?s)target.*bool"):
         nr.margin_ranking_loss(x, x, y)
+
+
+ADVICE = {
+    "complex": (np.ones(2, complex), "{name}.real"),
+    "text": (np.array(["a", "b"]), "turn the text into numbers"),
+    "bytes": (np.array([b"a", b"b"]), "turn the text into numbers"),
+    "dates": (np.array([1, 2], "M8[s]"), "subtract a date"),
+    "time spans": (np.array([1, 2], "m8[s]"), "a unit of time"),
+    "records": (np.ones(2, "f4,f4"), "one of its fields"),
+    "objects": (np.ones(2, object), "numpy.asarray({name}, float)"),
+}
+
+
+@every_name
+@pytest.mark.parametrize(("value", "advice"), ADVICE.values(), ids=ADVICE.keys())
+def test_advice_fits_the_dtype(name, value, advice):
+    with pytest.raises(TypeError) as error:
+        call_with(name, value)
+    assert advice.format(name=name) in str(error.value)
+    assert ("astype(float)" in str(error.value)) is False
+
+
+def test_advice_about_small_floats_is_to_convert_them():
+    if reference.ml_dtypes is None:
+        pytest.skip("ml_dtypes is not installed")
+    with pytest.raises(TypeError, match=r"numpy\.asarray\(input1, float\)"):
+        call_with("input1", np.ones(2, reference.ml_dtypes.float8_e5m2))
+
+
+# ---------------------------------------------------------------- arrays in odd layouts
+
+
+class Sub(np.ndarray):
+    def __array_finalize__(self, parent):
+        self.unit = "m"
+
+
+def field_of_records(a):
+    records = np.zeros(a.shape, [("flag", "i1"), ("value", a.dtype)])
+    records["value"] = a
+    return records["value"]
+
+
+def turned(a):
+    backwards = (slice(None, None, -1),) * a.ndim
+    return a[backwards].copy()[backwards]
+
+
+ODD = {
+    "subclass": lambda a: a.view(Sub),
+    "records": lambda a: a.view(np.recarray),
+    "field of records": field_of_records,
+    "every axis backwards": turned,
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "dtype with metadata": lambda a: a.astype(np.dtype(a.dtype, metadata={"unit": "m"})),
+    "big-endian backwards": lambda a: turned(a.astype(a.dtype.newbyteorder(">"))),
+}
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3), (0,), (3, 0), (0, 2, 1)], ids=str)
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+@every_name
+def test_odd_layouts_give_the_same(cpu, name, odd, shape):
+    rng = np.random.default_rng(1)
+    arrays = {key: np.asarray(rng.integers(-3, 4, shape) * 1.0) for key in NAMES}
+    given = arrays | {name: odd(arrays[name])}
+    for reduction in REDUCTIONS:
+        loss, gradients = call_with(
+            name,
+            given[name],
+            nr.margin_ranking_loss_and_grad,
+            reduction=reduction,
+            **{key: given[key] for key in NAMES if key != name},
+        )
+        assert_same(loss, reference.loss(*arrays.values(), 0.0, reduction))
+        for gradient, expected in zip(gradients, reference.gradients(*arrays.values(), 0.0, reduction), strict=False):
+            assert type(gradient) is np.ndarray
+            assert_same(gradient, expected)
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+def test_odd_upstream_gradients_give_the_same(cpu, odd):
+    x1, x2, upstream = np.zeros(4), np.ones(4), np.array([1.0, -2.0, 0.5, 0.0])
+    _, (by_x1, _) = nr.margin_ranking_loss_and_grad(x1, x2, 1, reduction="none", gradient=odd(upstream))
+    assert_same(by_x1, -upstream)
+
+
+@pytest.mark.parametrize("dtype", [">i4", ">i8", ">i2"])
+def test_big_endian_integer_targets(cpu, dtype):
+    x1, x2 = np.array([1.0, 2.0]), np.array([3.0, 1.0])
+    assert_same(nr.margin_ranking_loss(x1, x2, np.array([1, -1], dtype), reduction="none"), np.array([2.0, 1.0]))
+
+
+def test_arrays_of_64_axes(cpu):
+    x1, x2 = np.full((1,) * 63 + (3,), 1.0), np.full((1,) * 63 + (3,), 3.0)
+    assert nr.margin_ranking_loss(x1, x2, 1) == 2
+    with pytest.raises(ValueError, match="at most 32 axes"):
+        nr.margin_ranking_loss(x1, x2[..., :1], 1)
+
+
+@pytest.mark.parametrize("n", [2**20, 2**31, 2**40])
+def test_broadcasts_that_no_memory_holds(cpu, n):
+    rows, columns = np.broadcast_to(1.0, (n, 1)), np.broadcast_to(1.0, (1, n))
+    with pytest.raises((ValueError, MemoryError)):
+        nr.margin_ranking_loss(rows, columns, 1)
+
+
+# ---------------------------------------------------------------- lists
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_may_hold_arrays_and_numpys_numbers(cpu, kind):
+    values = kind([np.array([1.0, 2.0]), [np.float64(3.0), 4]])
+    loss = nr.margin_ranking_loss(values, [[3.0, 1.0], [4.0, 9.0]], [[1, 1], [1, 1]], reduction="none")
+    assert_same(loss, np.array([[2.0, 0.0], [1.0, 5.0]]))
+
+
+@every_name
+@pytest.mark.parametrize("value", [None, "1", b"1", Duck([1.0]), nr.ones(1), {1.0}, range(2)], ids=str)
+def test_lists_hold_nothing_that_is_converted_behind_the_back(name, value):
+    for holder in ([value], (1.0, value), [[1.0], [value]]):
+        with pytest.raises(TypeError, match=f"{name} does not make an array: it holds a"):
+            call_with(name, holder)
+
+
+# ---------------------------------------------------------------- buffers
+
+
+def buffers_that_overlap(n=8):
+    """Pairs of a buffer and an input of n elements, and all the memory behind them."""
+    for start in (-8, -7, -1, 0, 1, 4, 7, 8):
+        memory = np.arange(5.0 * n)
+        yield f"from {start}", memory[n + start :][:n], memory[n : 2 * n], memory, abs(start) < n
+    memory = np.arange(5.0 * n)
+    yield "every second", memory[n : 2 * n], memory[: 2 * n : 2], memory, True
+    yield "backwards", memory[n : 2 * n], memory[2 * n - 1 : n - 1 : -1], memory, True
+    yield "one element for all", memory[n : 2 * n], np.broadcast_to(memory[n + 3 : n + 4], (n,)), memory, True
+    yield "its last byte", memory[n : 2 * n], memory.view("i1")[16 * n - 1 :][:n], memory, True
+    yield "the byte behind it", memory[n : 2 * n], memory.view("i1")[16 * n :][:n], memory, False
+    table = np.arange(4.0 * n).reshape(n, 4)
+    yield "in the gaps", table[3, 2:].reshape(1, 2), table[:, :2], table, False
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("case", list(buffers_that_overlap()), ids=lambda case: case[0])
+def test_overlap_goes_by_addresses(cpu, place, case):
+    _, buffer, source, memory, overlaps = case
+    x = [np.zeros(buffer.shape), np.zeros(buffer.shape)]
+    other = np.full(buffer.shape, 7.0)
+    before = memory.copy()
+    out = (buffer, other) if place == 0 else (other, buffer)
+    if overlaps:
+        with pytest.raises(ValueError, match=rf"out\[{place}\] shares memory with target"):
+            nr.margin_ranking_loss_and_grad(*x, source, out=out)
+        assert_bits(memory, before)
+        assert (other == 7).all()
+    elif source.shape == buffer.shape:
+        expected = source.copy()
+        nr.margin_ranking_loss_and_grad(*x, source, reduction="sum", out=out)
+        assert_same(out[0], -expected * 1.0)
+        assert_same(out[1], expected * 1.0)
+    else:
+        nr.margin_ranking_loss_and_grad(*x, source, 1.0, reduction="sum", out=out)
+        assert_same(out[0], -source.sum(axis=0, keepdims=True))
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+@pytest.mark.parametrize("second", [0, 1, 2])
+def test_buffers_that_overlap_each_other(cpu, first, second):
+    if first == second:
+        pytest.skip("one buffer")
+    memory = np.full(24, 7.0)
+    out = [np.full(4, 7.0) for _ in range(3)]
+    out[first], out[second] = memory[4:8], memory[7:11]
+    x = np.zeros(4)
+    low, high = sorted((first, second))
+    with pytest.raises(ValueError, match=rf"out\[{high}\] shares memory with out\[{low}\]"):
+        nr.margin_ranking_loss_and_grad(x, x, x, out=out, target_grad=True)
+    assert (memory == 7).all() and all((buffer == 7).all() for buffer in out)
+
+
+UNFIT = {
+    "memory map": lambda path: (np.memmap(path, np.float64, "w+", shape=4), TypeError),
+    "subclass": lambda path: (np.full(4, 7.0).view(Sub), TypeError),
+    "masked": lambda path: (np.ma.masked_array(np.full(4, 7.0)), TypeError),
+    "list": lambda path: ([7.0] * 4, TypeError),
+    "0-d": lambda path: (np.array(7.0), ValueError),
+    "scalar": lambda path: (np.float64(7), TypeError),
+    "row": lambda path: (np.full((1, 4), 7.0), ValueError),
+    "big-endian": lambda path: (np.full(4, 7.0).astype(">f8"), TypeError),
+    "strided": lambda path: (np.full(8, 7.0)[::2], ValueError),
+    "backwards": lambda path: (np.full(4, 7.0)[::-1], ValueError),
+    "one element for all": lambda path: (np.broadcast_to(np.array([7.0]), 4), ValueError),
+    "read-only": lambda path: (np.frombuffer(np.full(4, 7.0).tobytes()), ValueError),
+    "unaligned": lambda path: (np.full(33, 7, np.int8)[1:].view(np.float64), ValueError),
+}
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("make", UNFIT.values(), ids=UNFIT.keys())
+def test_unfit_buffers_are_left_as_they_are(cpu, make, place, tmp_path):
+    buffer, error = make(tmp_path / "memory")
+    before, other, x = np.array(buffer, copy=True), np.full(4, 7.0), np.zeros(4)
+    with pytest.raises(error, match=rf"out\[{place}\]"):
+        nr.margin_ranking_loss_and_grad(x, x, 1, out=(buffer, other) if place == 0 else (other, buffer))
+    assert np.asarray(buffer).tobytes() == before.tobytes()
+    assert (other == 7).all()
+
+
+def test_errors_found_last_leave_the_buffers_alone(cpu):
+    x, out = np.zeros(4), (np.full(4, 7.0), np.full(4, 7.0))
+    for options in ({"gradient": np.ones(3)}, {"gradient": np.ones(4, bool)}, {"reduction": "avg"}, {"margin": "1"}):
+        with pytest.raises((TypeError, ValueError), match=next(iter(options))):
+            nr.margin_ranking_loss_and_grad(x, x, x, out=out, **({"reduction": "none"} | options))
+    assert (out[0] == 7).all() and (out[1] == 7).all()
+
+
+# ---------------------------------------------------------------- Tensors
+
+
+@needs_bfloat16
+@pytest.mark.parametrize(
+    ("a", "b", "common"),
+    [
+        ("float16", "bfloat16", "float32"),
+        ("bfloat16", "float16", "float32"),
+        ("bfloat16", "float32", "float32"),
+        ("float64", "bfloat16", "float64"),
+        ("bfloat16", "int8", "float64"),
+        ("int64", "bfloat16", "float64"),
+        ("bfloat16", "bfloat16", "bfloat16"),
+    ],
+)
+def test_tensors_promote_as_losses_do(device, a, b, common):
+    a, b, common = (np.dtype(reference.BFLOAT16 if name == "bfloat16" else name) for name in (a, b, common))
+    x = nr.tensor(np.array([2, 3], a), device=device, requires_grad=a.kind != "i")
+    y = nr.tensor(np.array([5, 7], b), device=device, requires_grad=b.kind != "i")
+    assert_same((x + y).detach(), np.array([7, 10], common))
+    assert_same((x - y).detach(), np.array([-3, -4], common))
+    product = x * y
+    assert_same(product.detach(), np.array([10, 21], common))
+    product.backward(put(np.ones(2), device))
+    if x.requires_grad:
+        assert_same(x.grad, np.array([5, 7], a))
+    if y.requires_grad:
+        assert_same(y.grad, np.array([2, 3], b))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("number", [3, 2.0, -0.5, np.float32(3), np.int64(7), float("inf")], ids=repr)
+def test_tensors_divided_by_numbers(device, dtype, number):
+    values = np.array([1, -2, 5], dtype)
+    x = nr.tensor(values, device=device, requires_grad=True)
+    compute = reference.compute_dtype(dtype)
+    quotient = (values.astype(compute) / np.asarray(number).astype(dtype).astype(compute)).astype(dtype)
+    assert_same((x / number).detach(), quotient)
+    (x / number).backward(put(np.ones(3), device))
+    slope = (np.ones(3, compute) / np.asarray(number).astype(dtype).astype(compute)).astype(dtype)
+    assert_same(x.grad, slope)
+
+
+def test_a_tensor_divided_by_0_is_silent(device):
+    x = nr.tensor([1.0, 0.0, -1.0], device=device, requires_grad=True)
+    assert_same((x / 0).detach(), np.array([np.inf, np.nan, -np.inf]))
+
+
+def test_integers_divide_as_numpys_do(device):
+    assert_same(nr.tensor([1, 2, 3], device=device) / 2, np.array([0.5, 1.0, 1.5]))
+
+
+def test_a_tensor_is_divided_by_numbers_only(device):
+    x = nr.ones(2, device=device)
+    with pytest.raises(TypeError, match="by numbers only"):
+        x / x
+    with pytest.raises(TypeError):
+        1 / x
 
 
 # ---------------------------------------------------------------- margin, reduction, gradient

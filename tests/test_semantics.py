@@ -77,6 +77,76 @@ def test_backward_of_a_pair(device, dtype, reduction, inputs, loss, grads):
         assert_same(tensor.grad, np.array([expected], dtype))
 
 
+def extremes(dtype):
+    """Rows as above, at the edges of a dtype."""
+    tiny, huge = float(np.finfo(dtype).smallest_subnormal), float(np.finfo(dtype).max)
+    return {
+        "subnormal score": ((tiny, 0, -1, 0), tiny, (1, -1, -tiny)),
+        "subnormal difference": ((2 * tiny, tiny, 1, tiny), 0, (-1, 1, -tiny)),
+        "subnormal margin": ((1, 1, 1, tiny), tiny, (-1, 1, 0)),
+        "just inactive": ((tiny, 0, 1, 0), 0, (0, 0, 0)),
+        "subnormal target": ((0, 0.5, tiny, 0), 0, (-tiny, tiny, 0.5)),
+        "the difference overflows, right order": ((huge, -huge, 1, 0), 0, (0, 0, NAN)),
+        "the difference overflows, wrong order": ((-huge, huge, 1, 0), INF, (-1, 1, INF)),
+        "the margin overflows": ((-huge, 0, 1, huge), INF, (-1, 1, huge)),
+        "the largest margin is just kept": ((huge, 0, 1, huge), 0, (-1, 1, -huge)),
+        "the target overflows": ((2, 0, huge, 0), 0, (0, 0, 0)),
+        "the target overflows, wrong order": ((0, 2, huge, 0), INF, (-huge, huge, 2)),
+        "y inf": ((1, 3, INF, 0), INF, (-INF, INF, 2)),
+        "y inf, inactive": ((3, 1, INF, 0), 0, (NAN, NAN, 0)),
+        "x2 inf": ((3, INF, 1, 0), INF, (-1, 1, INF)),
+        "everything NaN": ((NAN, NAN, NAN, NAN), NAN, (NAN, NAN, NAN)),
+    }
+
+
+@real
+@every_reduction
+@pytest.mark.parametrize("row", extremes("f8"))
+def test_extremes_of_a_dtype(device, dtype, reduction, row):
+    (*values, margin), loss, grads = extremes(dtype)[row]
+    shape = (1,) if reduction == "none" else ()
+    actual, slopes = nr.margin_ranking_loss_and_grad(*pair(values, dtype, device), margin, reduction, target_grad=True)
+    assert_same(actual, np.full(shape, loss, dtype))
+    for slope, expected in zip(slopes, grads, strict=True):
+        assert_same(slope, np.array([expected], dtype))
+
+
+# active, inactive (margin 1), a tie, a target of 0 that is active
+UPSTREAM_PAIRS = ([1, 3, 2, 1], [3, 1, 2, 3], [1, 1, 1, 0])
+
+
+def upstream_rows(dtype):
+    """upstream gradient -> the gradients of the four pairs by x1 and by y, with margin 0."""
+    tiny, huge = float(np.finfo(dtype).smallest_subnormal), float(np.finfo(dtype).max)
+    return {
+        "0": (0.0, [0, 0, 0, 0], [0, 0, 0, 0]),
+        "-0": (-0.0, [0, 0, 0, 0], [0, 0, 0, 0]),
+        "NaN": (NAN, [NAN, 0, NAN, NAN], [NAN, 0, NAN, NAN]),
+        "inf": (INF, [-INF, 0, -INF, NAN], [INF, 0, NAN, INF]),
+        "-inf": (-INF, [INF, 0, INF, NAN], [-INF, 0, NAN, -INF]),
+        "subnormal": (tiny, [-tiny, 0, -tiny, 0], [2 * tiny, 0, 0, 2 * tiny]),
+        "largest": (huge, [-huge, 0, -huge, 0], [INF, 0, 0, INF]),
+    }
+
+
+@real
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+@pytest.mark.parametrize("row", upstream_rows("f8"))
+def test_upstream_gradients_of_every_kind(device, dtype, reduction, row):
+    upstream, by_x1, by_y = upstream_rows(dtype)[row]
+    arrays = [np.array(values, dtype) for values in UPSTREAM_PAIRS]
+    given = put(np.full(4, upstream, dtype), device) if reduction == "none" else upstream
+    _, slopes = nr.margin_ranking_loss_and_grad(
+        *(put(a, device) for a in arrays), reduction=reduction, gradient=given, target_grad=True
+    )
+    tensors = [leaf(a, device) for a in arrays]
+    nr.margin_ranking_loss(*tensors, reduction=reduction).backward(given)
+    for results in (slopes, [tensor.grad for tensor in tensors]):
+        assert_same(results[0], np.array(by_x1, dtype))
+        assert_same(results[1], -np.array(by_x1, dtype))
+        assert_same(results[2], np.array(by_y, dtype))
+
+
 @real
 def test_margin_is_rounded_to_the_common_dtype_before_it_is_added(device, dtype):
     x1, x2, y = pair([1, 3, 1], dtype, device)
