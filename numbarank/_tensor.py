@@ -151,7 +151,10 @@ class Tensor:
         Raises
         ------
         RuntimeError
-            If no gradient is required here, one is missing, or this Tensor has already gone backward.
+            If no gradient is required here, one is missing, this Tensor has already gone backward, or the data of one
+            that it was made from has been given another shape.
+        TypeError, ValueError
+            If the gradient is no array of numbers, of another shape or on another device.
         """
         if not self._requires_grad:
             raise RuntimeError("this Tensor does not require a gradient: create its inputs with requires_grad=True")
@@ -201,9 +204,10 @@ class Tensor:
         return arrays.multiply(arrays.cast(item.array, self.dtype), 1)
 
     def _accumulate(self, gradient):
-        if gradient.shape != self.shape or (self._grad is not None and self._grad.shape != self.shape):
+        shape = self._data.shape
+        if gradient.shape != shape or (self._grad is not None and self._grad._data.shape != shape):
             raise RuntimeError(
-                f"data has been given the shape {self.shape}, and the gradient is that of other data: assign None to "
+                f"data has been given the shape {shape}, and the gradient is that of other data: assign None to "
                 "grad, and compute the loss again"
             )
         if self._grad is not None:

@@ -495,6 +495,29 @@ def test_reductions_are_listed():
         assert f"'{word}'" in str(error.value)
 
 
+class EqualToAll:
+    def __eq__(self, other):
+        return True
+
+    def __hash__(self):
+        return hash("mean")
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.array("mean"), np.array(["mean", "sum"]), b"mean", ["mean"], EqualToAll()], ids=str
+)
+def test_what_only_equals_a_reduction_is_none(wrong):
+    for call in (nr.margin_ranking_loss, nr.margin_ranking_loss_and_grad):
+        with pytest.raises(ValueError, match="reduction is a"):
+            call_with("target", 1.0, call, reduction=wrong)
+    with pytest.raises(ValueError, match="reduction is a"):
+        nr.MarginRankingLoss(reduction=wrong)
+
+
+def test_numpys_strings_name_a_reduction():
+    assert call_with("input2", np.array([3.0, 1.0]), reduction=np.str_("sum")) == 2
+
+
 # ---------------------------------------------------------------- two devices
 
 

@@ -68,6 +68,8 @@ def margin_ranking_loss(
         For an argument of the wrong kind or dtype; boolean and unsigned targets are among them.
     ValueError
         For shapes that do not broadcast, arrays on two devices, or an unknown reduction.
+    BufferError
+        For a CUDA array of another package that does not give out its memory as DLPack has it.
 
     Notes
     -----
@@ -125,7 +127,7 @@ def margin_ranking_loss_and_grad(
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, BufferError
         As :func:`margin_ranking_loss`; also for buffers that do not fit. Nothing is written then.
 
     Examples
