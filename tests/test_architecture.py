@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -185,3 +186,13 @@ def test_public_names():
     for name in nr.__all__:
         assert hasattr(nr, name)
     assert nr.__version__
+
+
+def test_the_reliability_page_names_tests_that_exist():
+    tests = pathlib.Path(__file__).parent
+    page = (tests.parent / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(?:(tests/test_\w+\.py)::)?(test_\w+)`", page)
+    assert named
+    defined = {path: set(re.findall(r"def (test_\w+)", path.read_text())) for path in tests.glob("test_*.py")}
+    for file, name in named:
+        assert any(name in names for path, names in defined.items() if not file or path.name == file[6:]), name
