@@ -3,6 +3,7 @@
     python scripts/mutate.py                             # every part below
     python scripts/mutate.py numbarank/_inputs.py        # one of them
     python scripts/mutate.py --sample 40 --seed 1        # forty breaks at random
+    NUMBARANK_CACHE_DIR=/some/folder python scripts/mutate.py    # keeps the compiled loops for the next time
 
 A break is a comparison that includes or excludes its edge, a condition turned round, a raise left out, a constant one
 higher, a sign or an operation swapped, an `and` for an `or`. Tools that do this rewrite functions so that numba cannot
@@ -151,11 +152,9 @@ def outcome(copy_of, file, limit=None):
     """Run the tests of a file in the copy; return killed, survived or out of time."""
     for environment, arguments in PARTS[file][2]:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
-        cache = {"NUMBARANK_CACHE_DIR": str(copy_of / ".cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+        kept = {"NUMBARANK_CACHE_DIR": str(copy_of / ".cache")} | os.environ
         try:
-            run = subprocess.run(
-                command, cwd=copy_of, env=os.environ | cache | environment, capture_output=True, timeout=limit
-            )
+            run = subprocess.run(command, cwd=copy_of, env=kept | environment, capture_output=True, timeout=limit)
         except subprocess.TimeoutExpired:
             return "out of time"
         if run.returncode:
