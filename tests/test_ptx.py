@@ -3,6 +3,7 @@
 The stand-in device is what numba asks while it compiles a kernel that calls device functions.
 """
 
+import operator
 import os
 import re
 import shutil
@@ -177,6 +178,8 @@ def test_sums(room, tmp_path, dtype):
 def test_elementwise(room, tmp_path, dtype, with_array):
     number = numba.from_dtype(np.dtype(dtype))
     for operation in room.arrays.OPERATIONS:
+        if operation is operator.truediv and dtype == "int64":
+            continue  # integers are made floating before they are divided
         kernel = room.arrays.combine_kernel(operation, with_array)
         signature = (vector(room, dtype), vector(room, dtype) if with_array else number, vector(room, dtype))
         ptx = ptx_of(room, kernel, signature)
