@@ -45,7 +45,7 @@ PARTS = {
     "numbarank/_inputs.py": (
         None,
         180,
-        [({}, [*ARGUMENTS, *NOT_SLOW]), (SIMULATOR, ["tests/test_hostile_objects.py"])],
+        [({}, [*ARGUMENTS, *NOT_SLOW]), (SIMULATOR, ["tests/test_hostile_objects.py", "tests/test_inputs.py"])],
     ),
     "numbarank/_cuda/foreign.py": (
         None,

@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from helpers import SIMULATOR, assert_bits, assert_same, put
+from helpers import SIMULATOR, assert_bits, assert_same, host, put
 from test_cuda_kernels import Foreign, Producer
 
 import numbarank as nr
@@ -550,6 +550,14 @@ def test_wrong_buffers_of_other_packages_are_not_written_to(wrong):
     with pytest.raises(error, match=rf"out\[1\].*{words}"):
         nr.margin_ranking_loss_and_grad(x, x, 1, out=(writable(other), make(memory)))
     assert (memory == 7).all() and (other == 7).all()
+
+
+@pytest.mark.parametrize("make", [lambda a: a, lambda a: writable(host(a))], ids=["numba", "foreign"])
+def test_device_buffers_beside_inputs_in_host_memory_are_refused(cuda, make):
+    x, buffer = np.ones(3), put(np.full(3, 7.0), cuda)
+    with pytest.raises(TypeError, match=r"out\[1\] is a .*it must be a numpy\.ndarray"):
+        nr.margin_ranking_loss_and_grad(x, x, 1, out=(np.ones(3), make(buffer)))
+    assert_same(buffer, np.full(3, 7.0))
 
 
 @simulated
