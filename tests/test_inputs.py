@@ -556,6 +556,15 @@ def test_target_of_one_dimension_beside_inputs_of_two(device, shape):
     assert "target[:, None]" in text or "reshape" in text
 
 
+@pytest.mark.parametrize(("length", "advice"), [(4, (4, 1)), (3, (1, 3)), (12, (4, 3)), (1, (1, 1))], ids=str)
+def test_advice_reshapes_to_what_fits(length, advice):
+    x = np.ones((4, 3))
+    with pytest.raises(ValueError) as error:
+        nr.margin_ranking_loss(x, x, np.ones(length))
+    assert str(error.value).endswith(f"reshape target with target.reshape({advice})")
+    assert nr.margin_ranking_loss(x, x, np.ones(length).reshape(advice), 1.0) == 1
+
+
 def test_each_input_keeps_its_own_name_in_a_shape_error(device):
     x1, x2, y = (put(np.ones(n), device) for n in (2, 3, 4))
     with pytest.raises(ValueError, match=r"(?s)input1.*\(2,\).*input2.*\(3,\).*target.*\(4,\)"):
