@@ -200,3 +200,60 @@ def gradients(x1, x2, y, margin=0.0, reduction="mean", gradient=1.0):
     """The gradients of x1, x2 and y, each in its input's own shape and dtype."""
     full = slopes(x1, x2, y, margin, reduction, gradient)
     return tuple(summed_to(g, np.shape(x), gradient_dtype(x)) for g, x in zip(full, (x1, x2, y), strict=True))
+
+
+# ---------------------------------------------------------------- all pairs of query groups
+
+
+def pairs_of(labels, offsets, where=None):
+    """The rows of every pair, the one of the higher label first, and the group of each pair."""
+    winners, losers, groups = [], [], []
+    for group, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+        rows = np.arange(start, stop) if where is None else start + np.flatnonzero(where[start:stop])
+        winner, loser = np.nonzero(labels[rows][:, None] > labels[rows][None, :])
+        winners.append(rows[winner])
+        losers.append(rows[loser])
+        groups.append(np.full(len(winner), group))
+    return tuple(np.concatenate([[], *parts]).astype(int) for parts in (winners, losers, groups))
+
+
+class AllPairs:
+    """Pairwise hinge loss with its pairs written out: losses, gradient and counts of the active pairs."""
+
+    def __init__(self, scores, labels, offsets=None, margin=1.0, power=1, weights=None, where=None):
+        scores, labels = np.asarray(scores), np.asarray(labels)
+        offsets = [0, len(scores)] if offsets is None else offsets
+        self.rows = len(scores)
+        self.winners, self.losers, groups = pairs_of(labels, offsets, where)
+        z = -(scores[self.winners] - scores[self.losers]) + scores.dtype.type(margin)
+        weights = np.ones(self.rows) if weights is None else np.asarray(weights, np.float64)
+        self.weights = weights[self.winners] * weights[self.losers]
+        self.active, z = z >= 0, z.astype(np.float64)
+        self.losses = self.weights * np.where(self.active, z**power, 0)
+        self.slopes = self.weights * np.where(self.active, z if power == 2 else 1, 0) * power
+        self.each = np.bincount(groups, self.losses, len(offsets) - 1)
+        self.groups = groups
+
+    def divisor(self, reduction):
+        return self.weights.sum() or 1.0 if reduction == "mean" else 1.0
+
+    def loss(self, reduction):
+        return self.each if reduction == "none" else self.each.sum() / self.divisor(reduction)
+
+    def gradient(self, reduction, upstream=1.0):
+        upstream = np.broadcast_to(upstream, len(self.each))[self.groups] / self.divisor(reduction)
+        return self._of_rows(self.losers, upstream * self.slopes) - self._of_rows(self.winners, upstream * self.slopes)
+
+    def gradient_size(self, reduction):
+        """What the slopes of each row add up to without their signs: rounding errors are small beside that."""
+        return (self._of_rows(self.winners, self.slopes) + self._of_rows(self.losers, self.slopes)) / self.divisor(
+            reduction
+        )
+
+    def counts(self):
+        return self._of_rows(self.winners, self.weights * self.active) + self._of_rows(
+            self.losers, self.weights * self.active
+        )
+
+    def _of_rows(self, rows, values):
+        return np.bincount(rows, values, self.rows) if len(rows) else np.zeros(self.rows)

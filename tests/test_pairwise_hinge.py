@@ -1,0 +1,523 @@
+"""Pairwise hinge loss against all pairs written out: every device, reduction, power and kind of group."""
+
+import numba
+import numpy as np
+import pytest
+import reference
+from helpers import REDUCTIONS, SIMULATOR, assert_bits, host, leaf, put
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import numbarank as nr
+
+TOLERANCE = {"float64": 1e-12, "float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}
+powers = pytest.mark.parametrize("power", [1, 2])
+every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
+both_floats = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+
+def close(actual, expected, size=None):
+    """Equal within the tolerance of the dtype, relative to a size."""
+    actual, expected = host(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    size = np.abs(expected) if size is None else size
+    tolerance = TOLERANCE[actual.dtype.name]
+    error = np.abs(actual.astype(np.float64) - expected)
+    assert (error <= tolerance * size).all(), f"{actual} where {expected} was expected"
+
+
+def check(device, scores, labels, offsets=None, margin=1.0, power=1, weights=None, reduction="mean", where=None):
+    """Loss, gradient and counts, and the loss alone, against the pairs written out."""
+    flat = [None if a is None else np.asarray(a).reshape(-1) for a in (scores, labels, weights, where)]
+    offsets = np.arange(len(scores) + 1) * scores.shape[1] if scores.ndim == 2 else offsets
+    expected = reference.AllPairs(flat[0], flat[1], offsets, margin, power, flat[2], flat[3])
+    there = {"weights": weights, "where": where}
+    there = {name: put(value, device) for name, value in there.items() if value is not None}
+    if offsets is not None and scores.ndim == 1:
+        there["group"] = np.diff(offsets)
+    arguments = put(scores, device), put(labels, device)
+    settings = {"margin": margin, "power": power, "reduction": reduction, **there}
+    loss, gradient, counts = nr.pairwise_hinge_loss_and_grad(*arguments, **settings, return_counts=True)
+    # a float32 violation is rounded to the place of the scores' distance or of the margin
+    size = np.abs(expected.loss(reduction))
+    if scores.dtype == np.float32:
+        size = size + abs(margin) ** power * (np.bincount(expected.groups, minlength=len(size)) if size.ndim else 1)
+    close(loss, expected.loss(reduction), size)
+    close(gradient.reshape(-1), expected.gradient(reduction), expected.gradient_size(reduction))
+    assert gradient.dtype == scores.dtype
+    assert host(loss).dtype == scores.dtype
+    if weights is None:
+        assert np.array_equal(host(counts).reshape(-1), expected.counts())
+    else:
+        np.testing.assert_allclose(host(counts).reshape(-1), expected.counts(), rtol=1e-12)
+    assert_bits(nr.pairwise_hinge_loss(*arguments, **settings), loss)
+
+
+def lists(rng, dtype, rows, levels, ties):
+    scores = rng.standard_normal(rows).astype(dtype)
+    if ties:
+        scores = np.round(scores, 1)
+    return scores, rng.integers(0, levels, rows) if levels < rows else rng.permutation(rows)
+
+
+# ---------------------------------------------------------------- small lists by hand
+
+
+def test_three_rows_by_hand(device):
+    scores, labels = put(np.array([2.0, 1.5, 0.0]), device), put(np.array([1, 2, 0]), device)
+    loss, gradient, counts = nr.pairwise_hinge_loss_and_grad(scores, labels, reduction="sum", return_counts=True)
+    assert float(host(loss)) == 1 - (1.5 - 2.0)
+    assert host(gradient).tolist() == [1, -1, 0]
+    assert host(counts).tolist() == [1, 1, 0]
+    assert float(host(nr.pairwise_hinge_loss(scores, labels))) == 1.5 / 3
+    assert float(host(nr.pairwise_hinge_loss(scores, labels, power=2))) == 1.5**2 / 3
+
+
+@pytest.mark.parametrize(("margin", "active"), [(1.0, 1), (np.nextafter(1.0, 0), 0), (0.0, 0), (-1.0, 0), (5.0, 1)])
+def test_a_pair_at_the_kink(device, margin, active):
+    arguments = put(np.array([2.0, 1.0]), device), put(np.array([1, 0]), device)
+    _, gradient, counts = nr.pairwise_hinge_loss_and_grad(*arguments, margin=margin, reduction="sum", return_counts=True)
+    assert host(counts).tolist() == [active, active]
+    assert host(gradient).tolist() == [-active, active]
+
+
+def test_zeros_of_both_signs_tie(device):
+    scores, labels = put(np.array([0.0, -0.0, -0.0, 0.0]), device), put(np.array([1, 0, 1, 0]), device)
+    _, _, counts = nr.pairwise_hinge_loss_and_grad(scores, labels, margin=0.0, return_counts=True)
+    assert host(counts).tolist() == [2, 2, 2, 2]
+
+
+def test_labels_of_both_zeros_are_equal(device):
+    loss = nr.pairwise_hinge_loss(put(np.zeros(2), device), put(np.array([0.0, -0.0]), device), reduction="sum")
+    assert float(host(loss)) == 0
+
+
+@every_reduction
+@powers
+def test_groups_without_a_pair(device, reduction, power):
+    scores, labels = put(np.array([1.0, 2.0, 3.0]), device), put(np.array([1, 4, 4]), device)
+    loss, gradient, counts = nr.pairwise_hinge_loss_and_grad(
+        scores, labels, group=[1, 0, 2, 0], power=power, reduction=reduction, return_counts=True
+    )
+    assert host(loss).tolist() == ([0] * 4 if reduction == "none" else 0)
+    assert host(gradient).tolist() == host(counts).tolist() == [0, 0, 0]
+
+
+@every_reduction
+def test_no_rows_at_all(device, reduction):
+    loss, gradient = nr.pairwise_hinge_loss_and_grad(
+        put(np.zeros(0), device), put(np.zeros(0), device), group=[], reduction=reduction
+    )
+    assert host(loss).tolist() == ([] if reduction == "none" else 0)
+    assert host(gradient).shape == (0,)
+
+
+# ---------------------------------------------------------------- against the pairs written out
+
+
+SIZES = [1, 2, 3, 7, 17] if SIMULATOR else [1, 2, 3, 31, 32, 33, 63, 64, 65, 200, 701]
+
+
+@powers
+@both_floats
+@pytest.mark.parametrize("rows", SIZES)
+def test_one_list(device, rows, dtype, power):
+    rng = np.random.default_rng(rows)
+    for levels in (2, 5, 40, rows):
+        for margin in (0.0, 1.0, -0.3):
+            check(device, *lists(rng, dtype, rows, levels, ties=levels == 5), None, margin, power, None, "sum")
+
+
+@every_reduction
+@powers
+@pytest.mark.parametrize("weighted", [False, True])
+def test_groups(device, reduction, power, weighted):
+    rng = np.random.default_rng(3)
+    sizes = [0, 1, 2, 5, 0, 11, 3] if SIMULATOR else [0, 1, 2, 50, 0, 130, 3, 40]
+    offsets = np.r_[0, np.cumsum(sizes)]
+    scores, labels = lists(rng, np.float64, offsets[-1], 4, ties=True)
+    weights = rng.integers(0, 3, offsets[-1]) * 0.5 if weighted else None
+    for margin in (1.0, 0.0, -0.5, 50.0):
+        check(device, scores, labels, offsets, margin, power, weights, reduction)
+
+
+@both_floats
+@powers
+def test_a_common_offset_changes_nothing(device, dtype, power):
+    rng = np.random.default_rng(5)
+    scores = (rng.integers(-40, 40, 30 if SIMULATOR else 300) / 16).astype(dtype)
+    labels = rng.integers(0, 6, len(scores))
+    check(device, scores + dtype(1e6), labels, None, 0.25, power, None, "sum")
+    plain = nr.pairwise_hinge_loss(put(scores, device), put(labels, device), power=power)
+    moved = nr.pairwise_hinge_loss(put(scores + dtype(1e6), device), put(labels, device), power=power)
+    close(moved, host(plain).astype(np.float64))
+
+
+@powers
+def test_a_row_far_away_costs_no_places(device, power):
+    """One score of 1e9 must not round away the violations of the others."""
+    scores, labels = np.array([1e9, 1.0, 1.0 - 1e-6, 0.5]), np.array([3, 2, 1, 0])
+    check(device, scores, labels, None, 1e-3, power, None, "sum")
+
+
+@pytest.mark.parametrize("labels", [np.int8, np.uint8, np.bool_, np.int64, np.uint64, np.float32, np.float64])
+def test_kinds_of_labels(device, labels):
+    scores = np.array([0.5, 0.25, 2.0, 1.0])
+    check(device, scores, np.array([1, 0, 0, 1]).astype(labels), reduction="sum")
+
+
+@pytest.mark.parametrize("high", [np.int64(2**60), np.uint64(2**63 + 2**60)])
+def test_large_labels_stay_apart(device, high):
+    labels = np.array([high + high.dtype.type(1), high])
+    assert float(host(nr.pairwise_hinge_loss(put(np.zeros(2), device), put(labels, device)))) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float16, pytest.param(reference.BFLOAT16, marks=pytest.mark.skipif(
+    reference.BFLOAT16 is None, reason="ml_dtypes is not installed: no bfloat16"))])
+def test_half_types_are_computed_in_float32(device, dtype):
+    scores, labels = np.array([0.5, 0.25, 2.0, 1.0]), np.array([1, 0, 0, 1])
+    loss, gradient = nr.pairwise_hinge_loss_and_grad(put(scores.astype(dtype), device), put(labels, device))
+    assert (loss.dtype, gradient.dtype) == (dtype, dtype)
+    expected = reference.AllPairs(scores, labels)
+    close(loss, expected.loss("mean"))
+    close(gradient, expected.gradient("mean"))
+
+
+def test_integer_scores_count_as_float64(device):
+    loss, gradient = nr.pairwise_hinge_loss_and_grad(put(np.array([1, 3]), device), put(np.array([1, 0]), device))
+    assert (float(host(loss)), gradient.dtype) == (3.0, np.float64)
+
+
+@powers
+def test_lists_in_rows_with_a_mask(device, power):
+    rng = np.random.default_rng(8)
+    scores, labels = rng.standard_normal((5, 9)), rng.integers(0, 3, (5, 9))
+    where = rng.random((5, 9)) < 0.7
+    where[2] = False
+    for reduction in REDUCTIONS:
+        check(device, scores, labels, power=power, reduction=reduction)
+        check(device, scores, labels, power=power, reduction=reduction, where=where)
+    spoiled, expected = scores.copy(), nr.pairwise_hinge_loss_and_grad(scores, labels, where=where, reduction="none")
+    spoiled[~where] = np.nan
+    loss, gradient = nr.pairwise_hinge_loss_and_grad(
+        put(spoiled, device), put(labels, device), where=put(where, device), reduction="none"
+    )
+    close(loss, expected[0])
+    close(gradient, expected[1])
+    assert (host(gradient)[~where] == 0).all()
+
+
+@st.composite
+def problems(draw):
+    dtype = draw(st.sampled_from([np.dtype("float32"), np.dtype("float64")]))
+    sizes = draw(st.lists(st.integers(0, 6 if SIMULATOR else 60), max_size=4))
+    rows = sum(sizes)
+    elements = st.sampled_from([0.0, -0.0, 1.0, 0.5, -1.0]) | st.floats(-1e6, 1e6, width=32)
+    scores = draw(hnp.arrays(dtype, rows, elements=elements))
+    labels = draw(hnp.arrays(np.float64, rows, elements=st.integers(-3, 3) | st.floats(-2, 2)))
+    weights = draw(st.none() | hnp.arrays(np.float64, rows, elements=st.sampled_from([0.0, 1.0, 0.25, 3.0])))
+    margin = draw(st.sampled_from([0.0, 1.0, -1.0, 0.5, 100.0]))
+    return scores, labels, np.r_[0, np.cumsum(sizes)].astype(int), margin, draw(st.sampled_from([1, 2])), weights
+
+
+@given(problem=problems(), reduction=st.sampled_from(REDUCTIONS))
+def test_any_lists(device, problem, reduction):
+    check_any(device, *problem, reduction)
+
+
+def check_any(device, scores, labels, offsets, margin, power, weights, reduction):
+    """As ``check``; the loss relative to the scores, of which its rounding error is a part."""
+    expected = reference.AllPairs(scores, labels, offsets, margin, power, weights)
+    there = {} if weights is None else {"weights": put(weights, device)}
+    loss, gradient, counts = nr.pairwise_hinge_loss_and_grad(
+        put(scores, device), put(labels, device), group=np.diff(offsets), margin=margin, power=power,
+        reduction=reduction, return_counts=True, **there,
+    )  # fmt: skip
+    assert np.allclose(host(counts), expected.counts(), rtol=1e-12, atol=0)
+    largest = 2 * np.abs(scores.astype(np.float64)).max(initial=0) + abs(margin)
+    size = largest**power * expected.weights.sum() / expected.divisor(reduction)
+    close(loss, expected.loss(reduction), size)
+    close(gradient, expected.gradient(reduction), expected.gradient_size(reduction) + (largest if power == 2 else 0))
+
+
+# ---------------------------------------------------------------- agreement with margin_ranking_loss
+
+
+@both_floats
+@every_reduction
+def test_margin_ranking_loss_of_the_pairs_written_out(device, dtype, reduction):
+    rng = np.random.default_rng(1)
+    scores, labels = lists(rng, dtype, 25 if SIMULATOR else 150, 5, ties=True)
+    winners, losers, _ = reference.pairs_of(labels, [0, len(scores)])
+    for margin in (0.0, 0.1, 1.0):
+        pairs = nr.margin_ranking_loss(scores[winners], scores[losers], 1, margin, reduction=reduction)
+        upstream = 1.0
+        _, (by_winner, by_loser) = nr.margin_ranking_loss_and_grad(
+            scores[winners], scores[losers], 1, margin, "sum" if reduction == "none" else reduction
+        )
+        loss, gradient, counts = nr.pairwise_hinge_loss_and_grad(
+            put(scores, device), put(labels, device), margin=margin, reduction=reduction, gradient=upstream,
+            return_counts=True,
+        )  # fmt: skip
+        close(np.squeeze(host(loss)), pairs.astype(np.float64).sum() if reduction == "none" else float(pairs))
+        expected = np.bincount(winners, by_winner, len(scores)) + np.bincount(losers, by_loser, len(scores))
+        size = np.bincount(winners, -by_winner, len(scores)) + np.bincount(losers, by_loser, len(scores))
+        close(gradient, expected, size)
+        active = by_loser != 0
+        assert host(counts).tolist() == (
+            np.bincount(winners, active, len(scores)) + np.bincount(losers, active, len(scores))
+        ).tolist()
+
+
+# ---------------------------------------------------------------- gradients
+
+
+@powers
+@every_reduction
+def test_gradient_against_central_differences(cpu, power, reduction):
+    rng = np.random.default_rng(2)
+    scores, labels, weights = rng.standard_normal(20), rng.integers(0, 4, 20), rng.random(20)
+    settings = {"group": [8, 12], "power": power, "weights": weights, "reduction": reduction, "margin": 0.7}
+    upstream = np.array([2.0, -3.0]) if reduction == "none" else 2.0
+    _, gradient = nr.pairwise_hinge_loss_and_grad(scores, labels, **settings, gradient=upstream)
+    for row in range(20):
+        step = np.zeros(20)
+        step[row] = 1e-6
+        up, down = (nr.pairwise_hinge_loss(s, labels, **settings) for s in (scores + step, scores - step))
+        assert np.sum(upstream * (up - down)) / 2e-6 == pytest.approx(gradient[row], rel=1e-6, abs=1e-6)
+
+
+@powers
+def test_permuting_rows_permutes_the_gradient(device, power):
+    rng = np.random.default_rng(4)
+    scores, labels = lists(rng, np.float64, 20 if SIMULATOR else 500, 7, ties=False)
+    order = rng.permutation(len(scores))
+    _, gradient = nr.pairwise_hinge_loss_and_grad(put(scores, device), put(labels, device), power=power)
+    _, permuted = nr.pairwise_hinge_loss_and_grad(put(scores[order], device), put(labels[order], device), power=power)
+    np.testing.assert_allclose(host(permuted), host(gradient)[order], rtol=1e-12, atol=1e-15)
+
+
+@every_reduction
+@powers
+def test_backward(device, reduction, power):
+    rng = np.random.default_rng(6)
+    scores, labels = lists(rng, np.float64, 12, 3, ties=False)
+    upstream = np.array([1.0, -2.0, 0.5]) if reduction == "none" else 3.0
+    tensor = leaf(scores, device)
+    criterion = nr.PairwiseHingeLoss(margin=0.5, power=power, reduction=reduction)
+    loss = criterion(tensor, put(labels, device), group=[4, 0, 8])
+    if reduction == "none":
+        loss.backward(put(upstream, device))
+    else:
+        (3.0 * loss).backward()
+    moved = put(upstream, device) if reduction == "none" else upstream
+    plain, gradient = nr.pairwise_hinge_loss_and_grad(
+        put(scores, device), put(labels, device), group=[4, 0, 8], margin=0.5, power=power, reduction=reduction,
+        gradient=moved,
+    )  # fmt: skip
+    assert_bits(tensor.grad, gradient)
+    assert_bits(loss.detach(), plain)
+
+
+def test_tensors_in_tensors_out(device):
+    results = nr.pairwise_hinge_loss_and_grad(leaf([1.0, 2.0], device), put(np.array([1, 0]), device), return_counts=True)
+    assert [type(result) for result in results] == [nr.Tensor] * 3
+    loss = nr.pairwise_hinge_loss(put(np.array([1.0, 2.0]), device), nr.tensor([1, 0], device=device))
+    assert isinstance(loss, nr.Tensor) and not loss.requires_grad
+
+
+def test_out_is_filled_and_returned(device):
+    scores, labels, buffer = (put(a, device) for a in (np.array([1.0, 2.0]), np.array([1, 0]), np.empty(2)))
+    _, gradient = nr.pairwise_hinge_loss_and_grad(scores, labels, out=buffer)
+    assert gradient is buffer
+    assert host(buffer).tolist() == [-1, 1]
+
+
+def test_groups_for_reuse(device):
+    scores, labels = np.array([1.0, 2.0, 0.0, 3.0]), np.array([1, 0, 1, 0])
+    groups = nr.Groups(qid=[3, 3, 1, 1])
+    for _ in range(2):
+        loss = nr.pairwise_hinge_loss(put(scores, device), put(labels, device), group=groups, reduction="none")
+        assert host(loss).tolist() == [2.0, 4.0]
+
+
+def test_inputs_of_any_layout(cpu):
+    rng = np.random.default_rng(7)
+    scores, labels = lists(rng, np.float64, 40, 3, ties=True)
+    expected = nr.pairwise_hinge_loss(scores, labels)
+    odd = scores.astype(">f8"), np.repeat(labels, 2)[::2]
+    for array in odd:
+        array.flags.writeable = False
+    assert_bits(nr.pairwise_hinge_loss(*odd), expected)
+    assert_bits(nr.pairwise_hinge_loss(scores.tolist(), labels.tolist()), expected)
+
+
+# ---------------------------------------------------------------- serial and parallel
+
+
+@powers
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["many groups", "one group", "one group of distinct labels", "both"])
+def test_bits_do_not_depend_on_the_threads(cpu, monkeypatch, kind, power, weighted):
+    from numbarank._cpu import groups
+
+    monkeypatch.setattr(groups, "PARALLEL_FROM", 100)
+    rng = np.random.default_rng(9)
+    rows = 40_000
+    sizes = {"many groups": [100] * 400, "both": [35_000] + [5] * 1000}.get(kind, [rows])
+    scores, labels = lists(rng, np.float64, rows, rows if "distinct" in kind else 5, ties=False)
+    settings = {"group": sizes, "power": power, "weights": rng.random(rows) if weighted else None}
+
+    def results():
+        return nr.pairwise_hinge_loss_and_grad(scores, labels, **settings, return_counts=True)
+
+    parallel = results()
+    available = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        serial = results()
+    finally:
+        numba.set_num_threads(available)
+    for a, b in zip(serial, parallel, strict=True):
+        assert_bits(a, b)
+
+
+@powers
+def test_a_long_list_against_short_sums(cpu, power):
+    """Two levels and sorted scores: every violation is known."""
+    n = 40_000
+    scores, labels = np.arange(2.0 * n), np.repeat([1, 0], n)
+    loss, gradient, counts = nr.pairwise_hinge_loss_and_grad(
+        scores, labels, power=power, reduction="sum", return_counts=True
+    )
+    distance = np.arange(1.0, 2 * n)
+    pairs = np.minimum(distance, 2 * n - distance)
+    assert float(loss) == pytest.approx(float((pairs * (distance + 1) ** power).sum()), rel=1e-13)
+    assert (counts == n).all()
+    slope = n if power == 1 else 2 * (n + n * (n + 1) / 2)
+    assert gradient[n] == pytest.approx(slope, rel=1e-13)
+    assert gradient[n - 1] == pytest.approx(-slope, rel=1e-13)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+NAN, INF = np.nan, np.inf
+PLAIN = {"scores": np.zeros(3), "labels": np.arange(3)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scores": np.array([0, NAN, 0])}, r"scores\[1\] is nan; scores must be finite"),
+        ({"scores": np.array([0, 0, -INF])}, r"scores\[2\] is -inf; scores must be finite"),
+        ({"labels": np.array([0, 1, INF])}, r"labels\[2\] is inf; labels must be finite"),
+        ({"weights": np.array([1, NAN, 1])}, r"weights\[1\] is nan; weights must be finite"),
+        ({"weights": np.array([1, 1, -1.0])}, r"weights\[2\] is -1.0; weights must be 0 or more"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("group", [None, [1, 2]])
+def test_numbers_that_cannot_be_computed_with(cpu, arguments, message, group):
+    buffer = np.full(3, 7.0)
+    with pytest.raises(ValueError, match=message):
+        nr.pairwise_hinge_loss_and_grad(**{**PLAIN, **arguments}, group=group, out=buffer)
+    assert (buffer == 7).all()
+
+
+def test_the_place_of_a_fault_in_rows_of_lists(cpu):
+    scores = np.zeros((2, 3))
+    scores[1, 2] = NAN
+    with pytest.raises(ValueError, match=r"scores\[1, 2\] is nan"):
+        nr.pairwise_hinge_loss(scores, np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"labels": np.zeros(2)}, ValueError, r"scores has shape \(3,\), labels \(2,\); they must be equal, a label"),
+        ({"weights": np.zeros(4)}, ValueError, r"scores has shape \(3,\), weights \(4,\); they must be equal, a weight"),
+        ({"scores": np.zeros((1, 1, 3))}, ValueError, "it must have one axis, or two with a list a row"),
+        ({"scores": 1.0}, ValueError, r"scores has shape \(\); it must have one axis"),
+        ({"scores": np.zeros(3, bool)}, TypeError, "scores has dtype bool; it must be a number"),
+        ({"scores": np.zeros(3, complex)}, TypeError, "scores has dtype complex128"),
+        ({"labels": "abc"}, TypeError, "labels is a str"),
+        ({"group": [1, 1]}, ValueError, "the counts in group add up to 2 and scores has 3 rows"),
+        ({"qid": [1, 1]}, ValueError, "qid has 2 ids and scores has 3 rows"),
+        ({"qid": [1, 2, 1]}, ValueError, "rows of query 1 apart"),
+        ({"qid": [1, 1, 1], "group": [3]}, ValueError, "qid and group are both given"),
+        ({"where": [True] * 3}, ValueError, r"a mask needs scores with two axes, a list a row: .* scores\[where\]"),
+        ({"margin": INF}, ValueError, "margin is inf; it must be finite"),
+        ({"margin": "1"}, TypeError, "margin is '1'; it must be a real number"),
+        ({"scores": np.zeros(3, "f4"), "margin": 1e300}, ValueError, r"margin is 1e\+300; it must be finite in float32"),
+        ({"power": 3}, ValueError, "power is 3; it must be 1 for the hinge or 2 for the squared hinge"),
+        ({"power": True}, ValueError, "power is True"),
+        ({"reduction": "max"}, ValueError, "reduction is 'max'; it must be 'none', 'mean' or 'sum'"),
+    ],
+    ids=str,
+)
+def test_arguments_that_do_not_fit(cpu, arguments, error, message):
+    with pytest.raises(error, match=message):
+        nr.pairwise_hinge_loss(**{**PLAIN, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"group": [2]}, ValueError, r"scores has shape \(1, 2\), a list a row, and group is given too: leave group out"),
+        ({"where": [[1, 0]]}, TypeError, "where has dtype int64; it must be bool: pass where != 0"),
+        ({"where": [[True]]}, ValueError, r"scores has shape \(1, 2\), where \(1, 1\)"),
+    ],
+    ids=str,
+)
+def test_arguments_that_do_not_fit_lists_in_rows(cpu, arguments, error, message):
+    with pytest.raises(error, match=message):
+        nr.pairwise_hinge_loss(np.zeros((1, 2)), np.zeros((1, 2)), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "message"),
+    [
+        ([0.0] * 3, TypeError, "out is a list; it must be an array on cpu, as scores is"),
+        (np.zeros(3, np.float32), TypeError, "out has dtype float32; the gradient of scores has float64"),
+        (np.zeros(2), ValueError, r"out has shape \(2,\); scores has \(3,\)"),
+        (np.zeros(6)[::2], ValueError, "out must be writable and C-contiguous"),
+        (PLAIN["scores"], ValueError, "out shares memory with scores"),
+    ],
+    ids=str,
+)
+def test_buffers_that_do_not_fit(cpu, out, error, message):
+    with pytest.raises(error, match=message):
+        nr.pairwise_hinge_loss_and_grad(**PLAIN, out=out)
+
+
+def test_an_upstream_gradient_that_does_not_fit(cpu):
+    with pytest.raises(ValueError, match=r"gradient has shape \(2,\); it must have the loss's shape \(1,\)"):
+        nr.pairwise_hinge_loss_and_grad(**PLAIN, reduction="none", gradient=np.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"power": 0}, "power is 0"), ({"margin": NAN}, "margin is nan"), ({"reduction": "max"}, "reduction is 'max'")],
+    ids=str,
+)
+def test_settings_are_checked_at_construction(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        nr.PairwiseHingeLoss(**arguments)
+
+
+# ---------------------------------------------------------------- other packages
+
+
+@powers
+def test_rax(cpu, power):
+    """rax has the hinge of every pair of a list, averaged over the pairs."""
+    rax = pytest.importorskip("rax")
+    rng = np.random.default_rng(10)
+    scores, labels = rng.standard_normal((4, 12)).astype(np.float32), rng.integers(0, 3, (4, 12)).astype(np.float32)
+    where = rng.random((4, 12)) < 0.8
+    if power == 2:
+        pytest.skip("rax has no squared hinge of pairs")
+    expected = rax.pairwise_hinge_loss(scores, labels, where=where)
+    close(nr.pairwise_hinge_loss(scores, labels, where=where), float(expected))
