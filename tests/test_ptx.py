@@ -18,6 +18,7 @@ import reference
 from helpers import SIMULATOR
 
 from numbarank.losses.margin_ranking import FORMULA
+from numbarank.losses.pairwise_hinge import FORMULA as HINGE
 
 pytestmark = [
     pytest.mark.skipif(SIMULATOR, reason="numba simulates CUDA in this process and compiles nothing"),
@@ -50,10 +51,17 @@ def room():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda, "is_available", lambda: True)
         patch.setattr(dispatcher, "get_current_device", lambda: device)
-        from numbarank._cuda import arrays, driver, memory, pairs, vectors
+        from numbarank._cuda import arrays, driver, groups, memory, pairs, vectors
 
         yield types.SimpleNamespace(
-            arrays=arrays, cuda=cuda, device=device, driver=driver, memory=memory, pairs=pairs, vectors=vectors
+            arrays=arrays,
+            cuda=cuda,
+            device=device,
+            driver=driver,
+            groups=groups,
+            memory=memory,
+            pairs=pairs,
+            vectors=vectors,
         )
     for name in [name for name in sys.modules if name.startswith("numbarank._cuda")]:
         del sys.modules[name]
@@ -155,6 +163,27 @@ def test_walk_one_by_one(room, tmp_path, dtype, name):
 def test_finish(room, tmp_path, dtype):
     signature = (vector(room, np.float64, 2), numba.int64, numba.float64, vector(room, dtype))
     check(ptx_of(room, room.pairs.finish_kernel(), signature), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("upstream", ["number", "cell", "each"])
+@pytest.mark.parametrize("extras", [(False,) * 4, (True,) * 4], ids=["plain", "all extras"])
+@pytest.mark.parametrize("labels", ["int64", "float32"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_groups(room, tmp_path, dtype, labels, extras, upstream):
+    layout = room.groups.Layout(np.dtype(dtype), *extras, upstream)
+    numbers, places = vector(room, "float64"), vector(room, "int64")
+    mask = vector(room, "bool") if extras[1] else numbers
+    signature = (vector(room, dtype), vector(room, labels), numbers, mask, numbers, *(places,) * 5)
+    signature += (numba.from_dtype(np.dtype(dtype)), numba.float64, numbers, numbers, vector(room, "float64", 2))
+    check(ptx_of(room, room.groups.walk_kernel(HINGE, layout), signature), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_results_of_groups(room, tmp_path, dtype):
+    numbers = vector(room, "float64")
+    signature = vector(room, "int64"), vector(room, "float64", 2), numba.boolean, numbers, numbers
+    check(ptx_of(room, room.groups.finish_kernel(), signature), HOPPER, tmp_path)
+    check(ptx_of(room, room.groups.write_kernel(), (numbers, numbers, vector(room, dtype))), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, "int64", "bool"])

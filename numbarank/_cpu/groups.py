@@ -14,13 +14,12 @@ import functools
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numba import prange
 
 from numbarank._cpu import threads
 from numbarank._cpu.kernels import Kernel, inline
-from numbarank._cpu.sorting import loop, sort, sort_key, sort_together
+from numbarank._cpu.sorting import loop, loop_together, sort, sort_key, sort_together
 
 PARALLEL_FROM = 5_000
 TOGETHER_FROM = 32_768
@@ -577,19 +576,100 @@ def _loss_of_counts(scores, rows, slopes, margin, active):
     return max(loss, 0.0)
 
 
+@loop
+def _start(scores, here, sums, part, parts):
+    """Set the scores of a part of the rows beside their numbers, and their sums to 0."""
+    first, last = _part_of(0, len(sums.rows), part, parts)
+    for i in range(first, last):
+        here.scores[i], here.items[i], sums.slopes[i] = scores[sums.rows[i]], i, 0.0
+
+
+@loop
+def _place(scores, size):
+    return Place(np.empty(size, scores.dtype), np.empty(size, np.int32))
+
+
 @functools.cache
 def _group_walker(formula):
-    """Return the loop that a single thread walks over a group with."""
+    """Return the loop with which one thread walks over a group."""
     climb = _climber(formula)
 
     @loop
     def walk(scores, starts, blocks, margin, is_squared, sums):
-        size = len(sums.rows)
-        here = Place(np.empty(size, scores.dtype), np.empty(size, np.int32))
-        there = Place(np.empty(size, scores.dtype), np.empty(size, np.int32))
-        for i in range(size):
-            here.scores[i], here.items[i], sums.slopes[i] = scores[sums.rows[i]], i, 0.0
+        here, there = _place(scores, len(sums.rows)), _place(scores, len(sums.rows))
+        _start(scores, here, sums, 0, 1)
         total = climb(here, there, starts, 0, blocks, _levels(blocks), True, margin, is_squared, sums)
+        if is_squared or sums.weights.size > 0:
+            return total
+        return _loss_of_counts(scores, sums.rows, sums.slopes, margin, total)
+
+    return walk
+
+
+@functools.cache
+def _team_walker(formula, is_parallel):
+    """Return the loop with which all threads walk over a long group.
+
+    What they share does not depend on how many they are: first so many runs of blocks each climb alone, then every
+    meeting is split into parts.
+    """
+    climb, find_ends = _climber(formula), _end_finder(formula)
+    together = loop_together(is_parallel)
+
+    @together
+    def start(scores, here, sums):
+        for part in prange(PIECES):
+            _start(scores, here, sums, part, PIECES)
+
+    @together
+    def climb_alone(here, there, starts, blocks, levels, margin, is_squared, sums):
+        runs = -(-blocks // (1 << levels))
+        totals = np.zeros(runs)
+        for run in prange(runs):
+            begin, end = run << levels, min((run + 1) << levels, blocks)
+            totals[run] = climb(here, there, starts, begin, end, levels, False, margin, is_squared, sums)
+        return _total(totals)
+
+    @together
+    def meet(here, there, starts, blocks, width, margin, is_squared, sums):
+        meetings = -(-blocks // (2 * width))
+        is_plain = not is_squared and sums.weights.size == 0
+        totals = np.zeros(meetings * PIECES)
+        for task in prange(meetings * PIECES):
+            first, middle, last = _bounds(starts, task // PIECES * 2 * width, width, blocks)
+            if middle < last:
+                find_ends(here.scores, first, middle, last, margin, there.items, task % PIECES, PIECES)
+                if is_plain:
+                    totals[task] = _add_counts(here, first, middle, last, there.items, sums, task % PIECES, PIECES)
+        for task in prange(0 if is_plain else 2 * meetings):
+            first, middle, last = _bounds(starts, task // 2 * 2 * width, width, blocks)
+            if middle < last and task % 2 == 0:
+                totals[task] = _add_winners(here, first, middle, last, there.items, margin, is_squared, sums)
+            elif middle < last:
+                _add_losers(here, first, middle, last, there.items, margin, is_squared, sums)
+        return _total(totals)
+
+    @together
+    def merge(here, there, starts, blocks, width):
+        for task in prange(-(-blocks // (2 * width)) * PIECES):
+            first, middle, last = _bounds(starts, task // PIECES * 2 * width, width, blocks)
+            _merge_part(here, there, first, middle, last, task % PIECES, PIECES)
+
+    @loop
+    def walk(scores, starts, blocks, margin, is_squared, sums):
+        here, there = _place(scores, len(sums.rows)), _place(scores, len(sums.rows))
+        start(scores, here, sums)
+        levels = max(0, _levels(blocks) - _levels(PIECES))
+        total = climb_alone(here, there, starts, blocks, levels, margin, is_squared, sums)
+        if levels % 2 == 1:
+            here, there = there, here
+        width = 1 << levels
+        while width < blocks:
+            total += meet(here, there, starts, blocks, width, margin, is_squared, sums)
+            if 2 * width < blocks:
+                merge(here, there, starts, blocks, width)
+            here, there = there, here
+            width *= 2
         if is_squared or sums.weights.size > 0:
             return total
         return _loss_of_counts(scores, sums.rows, sums.slopes, margin, total)
@@ -600,18 +680,55 @@ def _group_walker(formula):
 # ---------------------------------------------------------------- all groups
 
 
+@loop
+def _first_of(chunk, chunks, offsets):
+    """Return the first group that starts in a chunk of the rows or behind it."""
+    low, high = 0, len(offsets) - 1
+    while low < high and chunk > 0:
+        group = (low + high) // 2
+        if offsets[group] * chunks < offsets[-1] * chunk:
+            low = group + 1
+        else:
+            high = group
+    return low if chunk < chunks else len(offsets) - 1
+
+
+@loop
+def _total(numbers):
+    """Return the sum of numbers, added in their order whoever computed them."""
+    total = error = 0.0
+    for number in numbers:
+        total, more = _two_sum(total, number)
+        error += more
+    return total + error if math.isfinite(error) else total
+
+
+@loop
+def _write(factor, sums, gradient, part, parts):
+    """Write the slopes of a part of the rows, times a factor, where the rows stand."""
+    if gradient.size > 0:
+        first, last = _part_of(0, len(sums.rows), part, parts)
+        for i in range(first, last):
+            gradient[sums.rows[i]] = factor * sums.slopes[i]
+
+
 @functools.cache
 def kernel(formula, is_parallel):
     """Return the walk over all groups, ready to be compiled."""
     order, walk_group = _order_with(sort), _group_walker(formula)
+    order_together, walk_together = _order_with(sort_together(is_parallel)), _team_walker(formula, is_parallel)
 
-    @inline
-    def groups_of(chunk, chunks, offsets):
-        """Return the first group that starts in a chunk, and the first one after."""
-        size = offsets[-1]
-        first = np.searchsorted(offsets[:-1], size * chunk // chunks)
-        last = np.searchsorted(offsets[:-1], size * (chunk + 1) // chunks)
-        return first, last if chunk + 1 < chunks else len(offsets) - 1
+    @loop
+    def order_group(scores, labels, weights, where, rows, starts):
+        """Return how many rows take part, how many labels they have, the weight of all pairs, and the first fault."""
+        size, fault = _rows_of(scores, labels, weights, where, rows)
+        if fault >= 0:
+            return size, 0, 0.0, fault
+        if size < TOGETHER_FROM:
+            blocks, pairs = order(scores, labels, weights, rows[:size], starts)
+        else:
+            blocks, pairs = order_together(scores, labels, weights, rows[:size], starts)
+        return size, blocks, pairs, fault
 
     def walk(
         scores, labels, weights, where, offsets, upstream, margin, is_squared, is_mean, losses, gradient, counts
@@ -619,39 +736,43 @@ def kernel(formula, is_parallel):
         groups = len(offsets) - 1
         chunks = min(MAX_CHUNKS, groups)
         rows, starts = np.empty(len(scores), np.int32), np.empty(len(scores) + groups, np.int32)
-        sizes, blocks, pairs = np.zeros(groups, np.int64), np.zeros(groups, np.int64), np.zeros(groups)
-        faults = np.full(chunks, -1)
+        sizes, blocks = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
+        pairs, faults = np.zeros(groups), np.zeros(groups, np.int64)
+        # the long groups one by one, each by all threads, after the others, each by one
         for chunk in prange(chunks):
-            begin, end = groups_of(chunk, chunks, offsets)
-            for group in range(begin, end):
+            for group in range(_first_of(chunk, chunks, offsets), _first_of(chunk + 1, chunks, offsets)):
                 first, last = offsets[group], offsets[group + 1]
-                size, fault = _rows_of(
-                    scores[first:last], labels[first:last], weights[first:last], where[first:last], rows[first:last]
-                )
-                if fault >= 0:
-                    faults[chunk] = first + fault
-                    break
-                sizes[group] = size
-                blocks[group], pairs[group] = order(
+                if last - first < TOGETHER_FROM:
+                    sizes[group], blocks[group], pairs[group], faults[group] = order_group(
+                        scores[first:last],
+                        labels[first:last],
+                        weights[first:last],
+                        where[first:last],
+                        rows[first:last],
+                        starts[first + group : last + group + 1],
+                    )
+        for group in range(groups):
+            first, last = offsets[group], offsets[group + 1]
+            if last - first >= TOGETHER_FROM:
+                sizes[group], blocks[group], pairs[group], faults[group] = order_group(
                     scores[first:last],
                     labels[first:last],
                     weights[first:last],
-                    rows[first : first + size],
+                    where[first:last],
+                    rows[first:last],
                     starts[first + group : last + group + 1],
                 )
-        for chunk in range(chunks):
-            if faults[chunk] >= 0:
-                return 0.0, faults[chunk]
-        all_pairs = pairs.sum()
+            if faults[group] >= 0:
+                return 0.0, first + faults[group]
+        all_pairs = _total(pairs)
         divisor = all_pairs if is_mean and all_pairs > 0 else 1.0
+        gradient[:] = 0
+        counts[:] = 0
         for chunk in prange(chunks):
-            begin, end = groups_of(chunk, chunks, offsets)
-            for group in range(begin, end):
+            for group in range(_first_of(chunk, chunks, offsets), _first_of(chunk + 1, chunks, offsets)):
                 first, last = offsets[group], offsets[group + 1]
                 losses[group] = 0.0
-                gradient[first:last] = 0
-                counts[first:last] = 0
-                if blocks[group] > 1:
+                if blocks[group] > 1 and sizes[group] < TOGETHER_FROM:
                     sums = Sums(
                         np.empty(sizes[group]),
                         counts[first:last],
@@ -659,16 +780,33 @@ def kernel(formula, is_parallel):
                         weights[first:last],
                     )
                     losses[group] = walk_group(
-                        scores[first:last], starts[first + group : last + group + 1], blocks[group], margin, is_squared, sums
+                        scores[first:last],
+                        starts[first + group : last + group + 1],
+                        blocks[group],
+                        margin,
+                        is_squared,
+                        sums,
                     )
-                    if gradient.size > 0:
-                        factor = upstream[group if len(upstream) > 1 else 0] / divisor
-                        for i in range(sizes[group]):
-                            gradient[first + sums.rows[i]] = factor * sums.slopes[i]
-        total = error = 0.0
+                    _write(upstream[group % len(upstream)] / divisor, sums, gradient[first:last], 0, 1)
         for group in range(groups):
-            total, more = _two_sum(total, losses[group])
-            error += more
-        return (total + error if math.isfinite(error) else total) / divisor, -1
+            first, last = offsets[group], offsets[group + 1]
+            if blocks[group] > 1 and sizes[group] >= TOGETHER_FROM:
+                sums = Sums(
+                    np.empty(sizes[group]),
+                    counts[first:last],
+                    rows[first : first + sizes[group]],
+                    weights[first:last],
+                )
+                losses[group] = walk_together(
+                    scores[first:last],
+                    starts[first + group : last + group + 1],
+                    blocks[group],
+                    margin,
+                    is_squared,
+                    sums,
+                )
+                for part in prange(PIECES):
+                    _write(upstream[group % len(upstream)] / divisor, sums, gradient[first:last], part, PIECES)
+        return _total(losses) / divisor, -1
 
     return Kernel(f"{formula.violation.__module__} {is_parallel}", walk, 5, is_parallel)

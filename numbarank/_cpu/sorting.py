@@ -13,9 +13,18 @@ PIECES = 32
 _SIGN = np.uint64(1 << 63)
 
 
+# only other loops call these, so that nothing is compiled for calls from Python
+_INNER = {"error_model": "numpy", "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
 def loop(function):
-    """Compile a loop that other loops call."""
-    return numba.njit(error_model="numpy", nogil=True)(function)
+    """Compile a part of loops that keeps to itself."""
+    return numba.njit(**_INNER)(function)
+
+
+def loop_together(is_parallel):
+    """Return the decorator that compiles a part of loops in which all threads share the work, or a single one does it."""
+    return numba.njit(**_INNER, parallel=is_parallel)
 
 
 def sort_key(number):
@@ -63,13 +72,14 @@ def sort(keys, items, spare_keys, spare_items):
             _scatter(spare_keys, spare_items, digit, places, keys, items)
         is_here = not is_here
     if not is_here:
-        keys[:], items[:] = spare_keys, spare_items
+        _copy(spare_keys, spare_items, keys, items)
 
 
 @functools.cache
 def sort_together(is_parallel):
     """Return the loop that does the same as ``sort`` piece by piece."""
 
+    @loop_together(is_parallel)
     def sort_together(keys, items, spare_keys, spare_items):
         size = len(keys)
         counts = np.empty((PIECES, BUCKETS), np.int64)
@@ -94,9 +104,9 @@ def sort_together(is_parallel):
                     _scatter(spare_keys[part], spare_items[part], digit, counts[piece], keys, items)
             is_here = not is_here
         if not is_here:
-            keys[:], items[:] = spare_keys, spare_items
+            _copy(spare_keys, spare_items, keys, items)
 
-    return numba.njit(error_model="numpy", nogil=True, parallel=is_parallel)(sort_together)
+    return sort_together
 
 
 @loop
@@ -113,6 +123,12 @@ def _insert(keys, items):
             keys[j], items[j] = keys[j - 1], items[j - 1]
             j -= 1
         keys[j], items[j] = key, item
+
+
+@loop
+def _copy(keys, items, to_keys, to_items):
+    for k in range(len(keys)):
+        to_keys[k], to_items[k] = keys[k], items[k]
 
 
 @loop

@@ -1,0 +1,280 @@
+"""All pairs of every query group on a CUDA device, tile by tile.
+
+A block takes as many rows of a group as it has threads, and compares them with all rows of the group, which pass through
+shared memory. For lists of usual length that is faster than to sort, needs no second copy, and the pairs of a row are
+added up by one thread in a fixed order, without atomics. The work grows with the square of the length, hence a limit.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from numbarank._cuda import arrays, driver
+from numbarank._cuda.driver import THREADS, cuda, inline
+
+LONGEST = 65_536
+_FLOAT64 = np.dtype(np.float64)
+
+
+def run(formula, scores, labels, weights, where, groups, margin, power, is_mean, upstream, losses, gradient, counts):
+    """Walk over all pairs of every group, fill the buffers given and return the total.
+
+    Parameters
+    ----------
+    formula : GroupFormula
+    scores : C-contiguous float32 or float64 array
+    labels : array of the same shape, of a dtype for which ``label_dtype`` is the identity
+    weights : float64 array of the same shape, or None
+    where : bool array of the same shape, or None
+        False for rows that take no part.
+    groups : Groups
+    margin : float
+    power : 1 or 2
+    is_mean : bool
+        Whether total and upstream gradient are divided by the number of pairs, or by the sum of their weights.
+    upstream : float, or a float64 array: 0-d, or with one number a group
+    losses : float64 array to fill with one sum a group, or None
+    gradient : array of the scores' shape and dtype to fill, or None
+    counts : float64 array of the scores' shape to fill with the active pairs of each row, or None
+
+    Returns
+    -------
+    total : 0-d float64 array
+    fault : int
+        Always -1: the loss and gradients of a group that cannot be computed with become NaN.
+    """
+    _check_length(groups)
+    device = driver.device_of(scores)
+    with driver.activate(device):
+        given = [array for array in (scores, labels, weights, where, upstream, gradient, counts) if arrays.is_array(array)]
+        stream = driver.common_stream(*given)
+        if groups.rows == 0:
+            return _nothing(losses, len(groups), scores), -1
+        tasks = _tasks(groups, device)
+        count = len(tasks.groups)
+        slopes = driver.empty((groups.rows,), _FLOAT64, stream)
+        sums = driver.empty((2, count), _FLOAT64, stream)
+        results = driver.empty((2,), _FLOAT64, stream)
+        each = driver.empty((len(groups),), _FLOAT64, stream) if losses is None else losses
+        flat = [slopes if array is None else arrays.flat(array) for array in (weights, where, counts)]
+        layout = Layout(
+            scores.dtype, weights is not None, where is not None, counts is not None, power == 2, _kind(upstream)
+        )
+        factor = slopes if isinstance(upstream, float) else arrays.flat(upstream)
+        driver.launch(
+            walk_kernel(formula, layout),
+            min(count, driver.max_blocks(device)),
+            stream,
+            arrays.flat(scores),
+            arrays.flat(labels),
+            *flat,
+            *tasks,
+            driver.number(margin, scores.dtype),
+            upstream if isinstance(upstream, float) else 1.0,
+            factor,
+            slopes,
+            sums,
+        )
+        driver.launch(finish_kernel(), 1, stream, tasks.firsts, sums, is_mean, each, results)
+        if gradient is not None:
+            blocks = driver.grid(groups.rows, device)
+            driver.launch(write_kernel(), blocks, stream, slopes, results, arrays.flat(gradient))
+        for array in (losses, gradient, counts, results):
+            if array is not None:
+                array.stream = stream
+        return driver.reinterpret(results[:1], (), _FLOAT64), -1
+
+
+def label_dtype(dtype):
+    """Return the dtype in which the kernels compare labels of a dtype: its own, unless that is a half type or bool."""
+    if dtype.kind == "b":
+        return np.dtype(np.int8)
+    return arrays.compute_dtype(dtype)
+
+
+class Layout(NamedTuple):
+    """What a kernel reads and adds up."""
+
+    scores: np.dtype
+    has_weights: bool
+    has_mask: bool
+    wants_counts: bool
+    is_squared: bool
+    upstream: str
+
+
+class Tasks(NamedTuple):
+    """What the blocks do, on the device: the rows from ``rows`` on against all of their group.
+
+    ``firsts`` says which task is the first of each group; ``starts`` and ``stops`` where the group of a task lies.
+    """
+
+    groups: object
+    starts: object
+    stops: object
+    rows: object
+    firsts: object
+
+
+def _check_length(groups):
+    longest = int(groups.sizes.max(initial=0))
+    if longest > LONGEST:
+        raise ValueError(
+            f"scores has a group of {longest} rows; on CUDA a group may have {LONGEST}, as all its pairs are compared: "
+            "compute it on the CPU, with numbarank.Tensor(scores).cpu(), or leave rows out"
+        )
+
+
+def _nothing(losses, count, like):
+    if losses is not None and count:
+        arrays.copy_to(losses, arrays.from_host(np.zeros(count), arrays.device_of(like)))
+    return arrays.from_host(np.array(0.0), arrays.device_of(like))
+
+
+def _kind(upstream):
+    return "number" if isinstance(upstream, float) else "each" if upstream.ndim else "cell"
+
+
+def _tasks(groups, device):
+    """Return the tasks of the blocks; they are put on a device once for as long as the groups live."""
+    if device not in groups.on_devices:
+        counts = -(-groups.sizes // THREADS)
+        firsts = np.concatenate([[0], np.cumsum(counts)])
+        owners = np.repeat(np.arange(len(groups)), counts)
+        starts, stops = groups.offsets[:-1][owners], groups.offsets[1:][owners]
+        rows = starts + (np.arange(len(owners)) - firsts[owners]) * THREADS
+        columns = (np.asarray(column, np.int64) for column in (owners, starts, stops, rows, firsts))
+        groups.on_devices[device] = Tasks(*(arrays.from_host(column, f"cuda:{device}") for column in columns))
+    return groups.on_devices[device]
+
+
+@inline
+def _block_sum(number):
+    """Return the sum over the threads of a block, the same in each of them."""
+    numbers = cuda.shared.array(THREADS, np.float64)
+    thread = cuda.threadIdx.x
+    numbers[thread] = number
+    cuda.syncthreads()
+    half = THREADS // 2
+    while half > 0:
+        if thread < half:
+            numbers[thread] += numbers[thread + half]
+        cuda.syncthreads()
+        half //= 2
+    number = numbers[0]
+    cuda.syncthreads()
+    return number
+
+
+@functools.cache
+def walk_kernel(formula, layout):
+    """Return the kernel in which each thread compares a row with all rows of its group."""
+    violation = inline(formula.violation)
+    has_weights, has_mask, wants_counts, is_squared = layout[1:5]
+    kind = numba.from_dtype(layout.scores)
+    each, cell = layout.upstream == "each", layout.upstream == "cell"
+
+    @inline
+    def weight_of(scores, labels, weights, where, k):
+        """Return the weight of a row: negative where it takes no part, NaN where it cannot be computed with."""
+        if has_mask and not where[k]:
+            return -1.0
+        weight = weights[k] if has_weights else 1.0
+        is_finite = scores[k] - scores[k] == type(scores[k])(0) and labels[k] - labels[k] == type(labels[k])(0)
+        return weight if is_finite and 0.0 <= weight and weight < math.inf else math.nan
+
+    @cuda.jit
+    def walk_kernel(
+        scores, labels, weights, where, counts, owners, starts, stops, rows, firsts, margin, scale, upstream, slopes, sums
+    ):
+        tile_scores = cuda.shared.array(THREADS, kind)
+        tile_weights = cuda.shared.array(THREADS, numba.float64)
+        thread, step = np.uint64(cuda.threadIdx.x), np.uint64(THREADS)
+        task = np.uint64(cuda.blockIdx.x)
+        while task < np.uint64(owners.size):
+            tile, stop, row = np.uint64(starts[task]), np.uint64(stops[task]), np.uint64(rows[task]) + thread
+            place = row if row < stop else tile
+            score, label = scores[place], labels[place]
+            own = weight_of(scores, labels, weights, where, place)
+            takes_part = row < stop and not own < 0.0
+            slope = count = loss = pairs = 0.0
+            is_sound = True
+            while tile < stop:
+                size = step if stop - tile > step else stop - tile
+                cuda.syncthreads()
+                if thread < size:
+                    tile_scores[thread] = scores[tile + thread]
+                    tile_weights[thread] = weight_of(scores, labels, weights, where, tile + thread)
+                cuda.syncthreads()
+                j = np.uint64(0)
+                while takes_part and j < size:
+                    other, other_label, weight = tile_scores[j], labels[tile + j], own * tile_weights[j]
+                    is_winner = label > other_label
+                    z = violation(score, other, margin) if is_winner else violation(other, score, margin)
+                    is_sound = is_sound and tile_weights[j] == tile_weights[j]
+                    if tile_weights[j] >= 0.0 and label != other_label:
+                        active = weight if z >= type(margin)(0) else 0.0
+                        wide = np.float64(z)
+                        more = 2.0 * active * wide if is_squared else active
+                        slope += -more if is_winner else more
+                        count += active
+                        if is_winner:
+                            pairs += weight
+                            if active != 0.0:
+                                loss += active * wide * wide if is_squared else active * wide
+                    j += np.uint64(1)
+                tile += step
+            if not is_sound:
+                slope, count, loss, pairs = math.nan, math.nan, math.nan, 0.0
+            if row < stop:
+                factor = upstream[owners[task]] if each else upstream[0] if cell else scale
+                slopes[row] = slope * factor
+                if wants_counts:
+                    counts[row] = count
+            loss, pairs = _block_sum(loss), _block_sum(pairs)
+            if thread == 0:
+                sums[0, task], sums[1, task] = loss, pairs
+            task += np.uint64(cuda.gridDim.x)
+
+    return walk_kernel
+
+
+@functools.cache
+def finish_kernel():
+    """Return the kernel of one block that adds up each group, and all groups, in their order."""
+
+    @cuda.jit
+    def finish_kernel(firsts, sums, is_mean, losses, results):
+        total = pairs = 0.0
+        group = cuda.threadIdx.x
+        while group < losses.size:
+            loss = 0.0
+            for task in range(firsts[group], firsts[group + 1]):
+                loss += sums[0, task]
+                pairs += sums[1, task]
+            losses[group] = loss
+            total += loss
+            group += THREADS
+        total, pairs = _block_sum(total), _block_sum(pairs)
+        if cuda.threadIdx.x == 0:
+            divisor = pairs if is_mean and pairs > 0.0 else 1.0
+            results[0], results[1] = total / divisor, divisor
+
+    return finish_kernel
+
+
+@functools.cache
+def write_kernel():
+    """Return the kernel that divides the slopes and rounds them."""
+
+    @cuda.jit
+    def write_kernel(slopes, results, gradient):
+        k = np.uint64(cuda.grid(1))
+        while k < np.uint64(gradient.size):
+            gradient[k] = slopes[k] / results[1]
+            k += np.uint64(cuda.gridsize(1))
+
+    return write_kernel
