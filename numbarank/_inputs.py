@@ -41,6 +41,14 @@ class Input(NamedTuple):
     weak: bool
 
 
+class Result(NamedTuple):
+    """What a caller's buffer must fit."""
+
+    words: str
+    shape: tuple
+    dtype: np.dtype
+
+
 def read(name, value):
     """Recognise an argument and return it as an ``Input``; nothing is copied unless it is a list or a number.
 
@@ -245,22 +253,29 @@ def read_sequence(name, value):
         return tuple(value)
 
 
-def read_out(buffers, inputs, sources, device, arrays, names=None):
-    """Return the caller's buffers for the gradients of ``inputs`` as arrays: they may share memory with no source.
+def gradients_of(inputs):
+    """Return what the gradients of inputs are."""
+    return [
+        Result(f"the gradient of {item.name}", item.array.shape, gradient_dtype(item.array.dtype)) for item in inputs
+    ]
+
+
+def read_out(buffers, results, sources, device, arrays, names=None):
+    """Return the caller's buffers for ``results`` as arrays: they may share memory with no source.
 
     Raises
     ------
     TypeError
-        If a buffer is no array, or has another dtype than its gradient.
+        If a buffer is no array, or has another dtype than its result.
     ValueError
         If a buffer is on another device, has another shape, is not C-contiguous and writable, or overlaps.
     """
-    if len(buffers) != len(inputs):
-        raise ValueError(f"out holds {len(buffers)} buffers; it must hold {len(inputs)}, one for each gradient")
+    if len(buffers) != len(results):
+        raise ValueError(f"out holds {len(buffers)} buffers; it must hold {len(results)}, one for each gradient")
     names = names or [f"out[{i}]" for i in range(len(buffers))]
     buffers = [_as_array(name, buffer, device, arrays) for name, buffer in zip(names, buffers, strict=True)]
-    for name, buffer, item in zip(names, buffers, inputs, strict=True):
-        _check_buffer(name, buffer, item, device, arrays)
+    for name, buffer, result in zip(names, buffers, results, strict=True):
+        _check_buffer(name, buffer, result, device, arrays)
     others = [(source.name, source.array) for source in sources if source.device == device]
     for name, buffer in zip(names, buffers, strict=True):
         for other, array in others:
@@ -279,14 +294,13 @@ def _as_array(name, buffer, device, arrays):
     raise TypeError(f"{name} is a {_type_name(buffer)}; it must be {expected}")
 
 
-def _check_buffer(name, buffer, item, device, arrays):
-    dtype = gradient_dtype(item.array.dtype)
+def _check_buffer(name, buffer, result, device, arrays):
     if arrays.device_of(buffer) != device:
         raise ValueError(f"{name} is on {arrays.device_of(buffer)}; it must be on {device}, as the inputs are")
-    if buffer.dtype != dtype:
-        raise TypeError(f"{name} has dtype {buffer.dtype}; the gradient of {item.name} has {dtype}")
-    if buffer.shape != item.array.shape:
-        raise ValueError(f"{name} has shape {buffer.shape}; {item.name} has {item.array.shape}")
+    if buffer.dtype != result.dtype:
+        raise TypeError(f"{name} has dtype {buffer.dtype}; {result.words} has {result.dtype}")
+    if buffer.shape != result.shape:
+        raise ValueError(f"{name} has shape {buffer.shape}; {result.words} has {result.shape}")
     if not arrays.is_writable_and_contiguous(buffer):
         raise ValueError(f"{name} must be writable and C-contiguous: allocate it with numpy.empty")
 

@@ -126,7 +126,12 @@ class Numbarank(Contestant):
 
 
 class NumbarankOut(Numbarank):
-    """``margin_ranking_loss_and_grad`` with buffers at hand."""
+    """The public functions with buffers at hand, for 'none' losses or for gradients."""
+
+    def forward(self, pairs):
+        x1, x2, y = self._inputs(pairs)
+        out = nr.tensor(x1).data if self.setting.reduction == "none" else None
+        return functools.partial(nr.margin_ranking_loss, x1, x2, y, **self._options, out=out)
 
     def gradients(self, pairs):
         x1, x2, y = self._inputs(pairs)

@@ -601,6 +601,49 @@ def test_wrong_out_buffers_are_refused_before_anything_is_written(cpu, make, red
         assert buffer is None or (np.asarray(buffer) == 7).all()
 
 
+@every_float
+def test_a_buffer_for_losses_is_filled_and_returned(device, dtype):
+    arrays = random_pairs(MANY, dtype)
+    given, out = [put(a, device) for a in arrays], put(np.full(MANY, 7, dtype), device)
+    assert nr.margin_ranking_loss(*given, 0.1, reduction="none", out=out) is out
+    assert_bits(out, nr.margin_ranking_loss(*given, 0.1, reduction="none"))
+
+
+def test_a_buffer_for_broadcast_losses(device):
+    arrays = [random_pairs(shape, np.float64)[i] for i, shape in enumerate(((6, 1), (1, 7), (1, 1)))]
+    out = put(np.full((6, 7), 7.0), device)
+    nr.margin_ranking_loss(*(put(a, device) for a in arrays), 0.1, reduction="none", out=out)
+    assert_loss(out, arrays, 0.1, "none")
+
+
+@pytest.mark.parametrize(
+    "out, arguments, error, message",
+    [
+        (np.full(8, 7.0), {}, TypeError, "out has dtype float64; the loss has float32"),
+        (np.full(7, 7, np.float32), {}, ValueError, r"out has shape \(7,\); the loss has \(8,\)"),
+        (np.full(16, 7, np.float32)[::2], {}, ValueError, "out must be writable and C-contiguous"),
+        ([7.0] * 8, {}, TypeError, "out is a list; it must be a numpy.ndarray"),
+        (np.full(8, 7, np.float32), {"reduction": "mean"}, ValueError, "out is given and reduction is 'mean'"),
+        (np.full(8, 7, np.float32), {"input1": nr.zeros(8)}, TypeError, "out is given and an input is a Tensor"),
+        (np.full(8, 7, np.float32), {"input2": np.zeros(3)}, ValueError, "do not broadcast"),
+    ],
+)
+def test_a_wrong_buffer_for_losses_is_left_alone(cpu, out, arguments, error, message):
+    names = ("input1", "input2", "target")
+    arguments = dict(zip(names, random_pairs(8, np.float32), strict=True)) | {"reduction": "none"} | arguments
+    with pytest.raises(error, match=message):
+        nr.margin_ranking_loss(**arguments, out=out)
+    assert (np.asarray(out) == 7).all()
+
+
+def test_a_buffer_for_losses_must_not_overlap_an_input(cpu):
+    x1, x2, y = random_pairs(8, np.float32)
+    before = x2.copy()
+    with pytest.raises(ValueError, match="out shares memory with input2"):
+        nr.margin_ranking_loss(x1, x2, y, reduction="none", out=x2)
+    assert_bits(x2, before)
+
+
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("victim", [0, 1, 2])
 @pytest.mark.parametrize("cut", [slice(0, 8), slice(3, 11)], ids=["all", "part"])

@@ -481,7 +481,7 @@ def test_arguments_that_do_not_fit_lists_in_rows(cpu, arguments, error, message)
     [
         ([0.0] * 3, TypeError, "out is a list; it must be an array on cpu, as scores is"),
         (np.zeros(3, np.float32), TypeError, "out has dtype float32; the gradient of scores has float64"),
-        (np.zeros(2), ValueError, r"out has shape \(2,\); scores has \(3,\)"),
+        (np.zeros(2), ValueError, r"out has shape \(2,\); the gradient of scores has \(3,\)"),
         (np.zeros(6)[::2], ValueError, "out must be writable and C-contiguous"),
         (PLAIN["scores"], ValueError, "out shares memory with scores"),
     ],

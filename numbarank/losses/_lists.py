@@ -64,8 +64,8 @@ def loss_and_grad(
         sources = [item for item in lists.inputs if item is not None]
         if gradient is not None:
             sources.append(_inputs.read("gradient", gradient))
-        backend_arrays = lists.backend.arrays
-        (out,) = _inputs.read_out([given], lists.inputs[:1], sources, lists.device, backend_arrays, names=["out"])
+        wanted = _inputs.gradients_of(lists.inputs[:1])
+        (out,) = _inputs.read_out([given], wanted, sources, lists.device, lists.backend.arrays, names=["out"])
     result, by_scores, counts = walk(formula, lists, reduction, gradient, True, return_counts, out)
     results = (result, by_scores if given is None else given, counts)[: 3 if return_counts else 2]
     return tuple(map(Tensor, results)) if _has_tensor(scores, labels, weights) else results

@@ -38,8 +38,10 @@ class Pairs(NamedTuple):
     margin: float
 
 
-def loss(formula, input1, input2, target, margin, reduction):
+def loss(formula, input1, input2, target, margin, reduction, out=None):
     """Return the loss of a formula on pairs; a Tensor that can go backward where an input is a Tensor."""
+    if out is not None:
+        return _losses_into(out, formula, (input1, input2, target), margin, reduction)
     if _inputs.are_plain(input1, input2, target, margin, reduction):
         result = _walk_plain(formula, input1, input2, target, margin, reduction)
         return result if reduction == "none" else result[()]
@@ -48,6 +50,19 @@ def loss(formula, input1, input2, target, margin, reduction):
         pairs = read_pairs((x1, x2, y), margin)
         return _without_tensor(_forward(formula, pairs, reduction), pairs, reduction)
     return _tensor_loss(formula, (input1, input2, target), x1, x2, y, margin, reduction)
+
+
+def _losses_into(out, formula, inputs, margin, reduction):
+    """Write the losses of all pairs into the caller's buffer and return it."""
+    if _reduction.check_reduction(reduction) != "none":
+        raise ValueError(f"out is given and reduction is {reduction!r}; only the losses of 'none' need a buffer")
+    if any(isinstance(value, Tensor) for value in inputs):
+        raise TypeError("out is given and an input is a Tensor; it takes arrays only: pass their .data")
+    pairs, given = read_pairs(inputs, margin), _array(out)
+    wanted = _inputs.Result("the loss", pairs.shape, pairs.dtype)
+    (losses,) = _inputs.read_out([given], [wanted], pairs.inputs, pairs.device, pairs.backend.arrays, names=["out"])
+    walk(formula, pairs, reduction, None, (False, False, False), with_loss=True, losses=losses)
+    return given
 
 
 def _tensor_loss(formula, operands, x1, x2, y, margin, reduction):
@@ -136,15 +151,16 @@ def _forward(formula, pairs, reduction):
     return walk(formula, pairs, reduction, None, (False, False, False), with_loss=True)[0]
 
 
-def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False):
+def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False, losses=None):
     """Walk once over the pairs; return the loss, or None, and the list of the gradients that are wanted."""
-    arrays = pairs.backend.arrays
+    arrays, into = pairs.backend.arrays, losses
     each = _reduction.check_reduction(reduction) == "none"
     upstream = _inputs.read_gradient(gradient, pairs.shape if each else (), pairs.device)
     if not isinstance(upstream, float):
         upstream = arrays.contiguous(upstream, upstream.shape, _inputs.compute_dtype(pairs.dtype))
     results = [_result_buffer(pairs, i, out) if wanted[i] else None for i in range(3)]
-    losses = arrays.empty(pairs.shape, pairs.x1.dtype, pairs.device) if each and with_loss else None
+    if each and with_loss and (into is None or into.dtype != pairs.x1.dtype):
+        losses = arrays.empty(pairs.shape, pairs.x1.dtype, pairs.device)
     total = pairs.backend.pairs.run(
         formula,
         pairs.x1,
@@ -158,6 +174,8 @@ def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False)
         wants_total=with_loss and not each,
     )
     gradients = [_finish_gradient(pairs, i, results[i], out) if wanted[i] else None for i in range(3)]
+    if into is not None and into is not losses:
+        arrays.copy_to(into, losses)
     loss = losses if each else total
     return (arrays.cast(loss, pairs.dtype) if with_loss else None), gradients
 
@@ -205,4 +223,4 @@ def _is_direct(pairs, i):
 def _read_out(out, inputs, sources, device, arrays):
     """Return the caller's buffers as they came, and as arrays that fit, one for each of the inputs."""
     buffers = tuple(map(_array, _inputs.read_sequence("out", out)))
-    return buffers, _inputs.read_out(buffers, inputs, sources, device, arrays)
+    return buffers, _inputs.read_out(buffers, _inputs.gradients_of(inputs), sources, device, arrays)

@@ -36,6 +36,8 @@ def margin_ranking_loss(
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",
+    *,
+    out: Any = None,
 ) -> Any:
     r"""Return the margin ranking loss ``max(0, -target * (input1 - input2) + margin)``.
 
@@ -55,6 +57,9 @@ def margin_ranking_loss(
         Legacy arguments of PyTorch: they override ``reduction`` and warn.
     reduction : {'mean', 'sum', 'none'}, default 'mean'
         What to return: the mean of the losses, their sum, or all of them.
+    out : array, optional
+        A buffer for the losses of 'none', of their shape and dtype, C-contiguous, overlapping no input. It is returned.
+        For many pairs it saves most of the time, which goes into fresh memory.
 
     Returns
     -------
@@ -89,7 +94,7 @@ def margin_ranking_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction.reduction_from_legacy(size_average, reduce, stacklevel=2)
-    return _pairs.loss(FORMULA, input1, input2, target, margin, reduction)
+    return _pairs.loss(FORMULA, input1, input2, target, margin, reduction, out)
 
 
 def margin_ranking_loss_and_grad(
