@@ -88,7 +88,7 @@ def pairwise_hinge_loss(
 
     Examples
     --------
-    Two queries. In the first one two of the three pairs lack 0.5 and 1.5 of their distance:
+    Two queries. In the first one, one of the three pairs is in the wrong order and lacks 1.5 of its distance:
 
     >>> import numbarank as nr
     >>> scores, labels = [2.0, 1.5, 0.0, 1.0, 3.0], [1, 2, 0, 0, 1]
