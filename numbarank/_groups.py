@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-LARGEST = 2**31 - 1
+from numbarank import _inputs
+
+_NUMBERED = "number the queries with numpy.unique(qid, return_inverse=True)[1]"
 
 
 class Groups:
@@ -87,10 +89,7 @@ def _offsets_of_ids(qid):
     ids = _whole_numbers("qid", qid, "an id for each row")
     if (ids < 0).any():
         row = int(np.argmax(ids < 0))
-        raise ValueError(
-            f"qid[{row}] is {ids[row]}; ids are 0 or more: number the queries with "
-            "numpy.unique(qid, return_inverse=True)[1]"
-        )
+        raise ValueError(f"qid[{row}] is {ids[row]}; ids are 0 or more: {_NUMBERED}")
     starts = np.flatnonzero(ids[1:] != ids[:-1]) + 1
     offsets = np.concatenate([[0], starts, [len(ids)]]) if len(ids) else np.zeros(1)
     offsets = offsets.astype(np.int64)
@@ -121,8 +120,10 @@ def _offsets_of_counts(group):
 
 def _whole_numbers(name, values, meaning):
     """Return the values as an int64 vector."""
-    if hasattr(values, "__cuda_array_interface__") or isinstance(values, (str, bytes, numbers.Number)):
-        raise TypeError(f"{name} is a {type(values).__name__}; it must be a list or NumPy array in host memory, {meaning}")
+    if isinstance(values, (str, bytes, numbers.Number)) or _inputs.is_on_cuda(name, values):
+        raise TypeError(
+            f"{name} is a {type(values).__name__}; it must be a list or NumPy array in host memory, {meaning}"
+        )
     array = np.asarray(values)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}; it must have one axis, {meaning}")
@@ -131,10 +132,8 @@ def _whole_numbers(name, values, meaning):
     if array.dtype.kind == "f":
         _check_whole(name, array)
     elif array.dtype.kind not in "iu":
-        advice = f"number the queries with numpy.unique({name}, return_inverse=True)[1]"
-        raise TypeError(
-            f"{name} has dtype {array.dtype}; it must hold whole numbers, {meaning}" + (f": {advice}" if name == "qid" else "")
-        )
+        advice = f": {_NUMBERED}" if name == "qid" else ""
+        raise TypeError(f"{name} has dtype {array.dtype}; it must hold whole numbers, {meaning}{advice}")
     return array.astype(np.int64)
 
 

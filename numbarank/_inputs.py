@@ -454,8 +454,7 @@ def check_list_shapes(scores, *others):
     """Raise ValueError where scores are neither a list nor a list a row, or another input has another shape."""
     if scores.array.ndim not in (1, 2):
         raise ValueError(
-            f"scores has shape {tuple(scores.array.shape)}; it must have one axis, or two with a list a row: reshape it "
-            "with scores.reshape(-1)"
+            f"{_shapes(scores)}; it must have one axis, or two with a list a row: reshape it with scores.reshape(-1)"
         )
     for item in others:
         if tuple(item.array.shape) != tuple(scores.array.shape):

@@ -6,6 +6,7 @@ numbers, rounded once.
 """
 
 import functools
+import itertools
 import math
 from fractions import Fraction
 
@@ -208,7 +209,7 @@ def gradients(x1, x2, y, margin=0.0, reduction="mean", gradient=1.0):
 def pairs_of(labels, offsets, where=None):
     """The rows of every pair, the one of the higher label first, and the group of each pair."""
     winners, losers, groups = [], [], []
-    for group, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for group, (start, stop) in enumerate(itertools.pairwise(offsets)):
         rows = np.arange(start, stop) if where is None else start + np.flatnonzero(where[start:stop])
         winner, loser = np.nonzero(labels[rows][:, None] > labels[rows][None, :])
         winners.append(rows[winner])

@@ -13,8 +13,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # room -> the rooms of ours it may import (its own files always), and the packages that it may
 ROOMS = {
-    "__init__": ({"losses", "_tensor"}, set()),
-    "losses": ({"_dispatch", "_inputs", "_reduction", "_tensor"}, {"numpy"}),
+    "__init__": ({"losses", "_groups", "_tensor"}, set()),
+    "losses": ({"_dispatch", "_groups", "_inputs", "_reduction", "_tensor"}, {"numpy"}),
+    "_groups": ({"_inputs"}, {"numpy"}),
     "_tensor": ({"_dispatch", "_inputs"}, {"numpy"}),
     "_inputs": ({"_dispatch", "_reduction"}, {"numpy"}),
     "_reduction": (set(), {"numpy"}),
@@ -69,7 +70,7 @@ every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.re
 
 
 def test_there_is_something_to_read():
-    assert {"__init__", "losses", "_tensor", "_inputs", "_reduction", "_dispatch", "_cpu", "_cuda"} <= {
+    assert {"__init__", "losses", "_tensor", "_inputs", "_groups", "_reduction", "_dispatch", "_cpu", "_cuda"} <= {
         room_of(path) for path in FILES
     }
 
@@ -131,12 +132,13 @@ def test_the_oracle_knows_nothing_of_the_library():
 def formulas():
     for path in sorted((PACKAGE / "losses").glob("*.py")):
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef) and node.name in ("value", "slope"):
+            if isinstance(node, ast.FunctionDef) and node.name in ("value", "slope", "violation"):
                 yield pytest.param(node, id=f"{path.stem}.{node.name}")
 
 
-def test_margin_ranking_has_its_two_formulas():
-    assert {"margin_ranking.value", "margin_ranking.slope"} <= {parameter.id for parameter in formulas()}
+def test_losses_have_their_formulas():
+    found = {parameter.id for parameter in formulas()}
+    assert {"margin_ranking.value", "margin_ranking.slope", "pairwise_hinge.violation"} <= found
 
 
 @pytest.mark.parametrize("formula", list(formulas()))
@@ -181,6 +183,7 @@ def test_public_names():
     import numbarank as nr
 
     names = ["margin_ranking_loss", "margin_ranking_loss_and_grad", "MarginRankingLoss"]
+    names += ["pairwise_hinge_loss", "pairwise_hinge_loss_and_grad", "PairwiseHingeLoss", "Groups"]
     names += ["Tensor", "tensor", "zeros", "ones", "randn"]
     assert set(names) <= set(nr.__all__)
     for name in nr.__all__:

@@ -58,7 +58,11 @@ def test_groups_can_be_pickled():
     [
         ({}, TypeError, "either qid or group; it got none"),
         ({"qid": [1], "group": [1]}, TypeError, "either qid or group; it got both"),
-        ({"qid": [1, 2, 1]}, ValueError, "rows of query 1 apart: some start at row 0, more at row 2; sort the rows first"),
+        (
+            {"qid": [1, 2, 1]},
+            ValueError,
+            "rows of query 1 apart: some start at row 0, more at row 2; sort the rows first",
+        ),
         ({"qid": [4, 4, 9, 3, 3, 9]}, ValueError, "query 9 apart: some start at row 2, more at row 5"),
         ({"qid": [0, -1]}, ValueError, r"qid\[1\] is -1; ids are 0 or more"),
         ({"qid": [0.0, np.nan]}, ValueError, r"qid\[1\] is nan, which is missing"),

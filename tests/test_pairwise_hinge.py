@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 import reference
-from helpers import REDUCTIONS, SIMULATOR, assert_bits, host, leaf, put
+from helpers import FLOATS, REDUCTIONS, SIMULATOR, assert_bits, host, leaf, put
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -77,7 +77,9 @@ def test_three_rows_by_hand(device):
 @pytest.mark.parametrize(("margin", "active"), [(1.0, 1), (np.nextafter(1.0, 0), 0), (0.0, 0), (-1.0, 0), (5.0, 1)])
 def test_a_pair_at_the_kink(device, margin, active):
     arguments = put(np.array([2.0, 1.0]), device), put(np.array([1, 0]), device)
-    _, gradient, counts = nr.pairwise_hinge_loss_and_grad(*arguments, margin=margin, reduction="sum", return_counts=True)
+    _, gradient, counts = nr.pairwise_hinge_loss_and_grad(
+        *arguments, margin=margin, reduction="sum", return_counts=True
+    )
     assert host(counts).tolist() == [active, active]
     assert host(gradient).tolist() == [-active, active]
 
@@ -173,8 +175,7 @@ def test_large_labels_stay_apart(device, high):
     assert float(host(nr.pairwise_hinge_loss(put(np.zeros(2), device), put(labels, device)))) == 1
 
 
-@pytest.mark.parametrize("dtype", [np.float16, pytest.param(reference.BFLOAT16, marks=pytest.mark.skipif(
-    reference.BFLOAT16 is None, reason="ml_dtypes is not installed: no bfloat16"))])
+@pytest.mark.parametrize("dtype", FLOATS[2:])
 def test_half_types_are_computed_in_float32(device, dtype):
     scores, labels = np.array([0.5, 0.25, 2.0, 1.0]), np.array([1, 0, 0, 1])
     loss, gradient = nr.pairwise_hinge_loss_and_grad(put(scores.astype(dtype), device), put(labels, device))
@@ -265,9 +266,8 @@ def test_margin_ranking_loss_of_the_pairs_written_out(device, dtype, reduction):
         size = np.bincount(winners, -by_winner, len(scores)) + np.bincount(losers, by_loser, len(scores))
         close(gradient, expected, size)
         active = by_loser != 0
-        assert host(counts).tolist() == (
-            np.bincount(winners, active, len(scores)) + np.bincount(losers, active, len(scores))
-        ).tolist()
+        expected = np.bincount(winners, active, len(scores)) + np.bincount(losers, active, len(scores))
+        assert host(counts).tolist() == expected.tolist()
 
 
 # ---------------------------------------------------------------- gradients
@@ -321,7 +321,9 @@ def test_backward(device, reduction, power):
 
 
 def test_tensors_in_tensors_out(device):
-    results = nr.pairwise_hinge_loss_and_grad(leaf([1.0, 2.0], device), put(np.array([1, 0]), device), return_counts=True)
+    results = nr.pairwise_hinge_loss_and_grad(
+        leaf([1.0, 2.0], device), put(np.array([1, 0]), device), return_counts=True
+    )
     assert [type(result) for result in results] == [nr.Tensor] * 3
     loss = nr.pairwise_hinge_loss(put(np.array([1.0, 2.0]), device), nr.tensor([1, 0], device=device))
     assert isinstance(loss, nr.Tensor) and not loss.requires_grad
@@ -437,7 +439,11 @@ def test_the_place_of_a_fault_in_rows_of_lists(cpu):
     ("arguments", "error", "message"),
     [
         ({"labels": np.zeros(2)}, ValueError, r"scores has shape \(3,\), labels \(2,\); they must be equal, a label"),
-        ({"weights": np.zeros(4)}, ValueError, r"scores has shape \(3,\), weights \(4,\); they must be equal, a weight"),
+        (
+            {"weights": np.zeros(4)},
+            ValueError,
+            r"scores has shape \(3,\), weights \(4,\); they must be equal, a weight",
+        ),
         ({"scores": np.zeros((1, 1, 3))}, ValueError, "it must have one axis, or two with a list a row"),
         ({"scores": 1.0}, ValueError, r"scores has shape \(\); it must have one axis"),
         ({"scores": np.zeros(3, bool)}, TypeError, "scores has dtype bool; it must be a number"),
@@ -450,7 +456,11 @@ def test_the_place_of_a_fault_in_rows_of_lists(cpu):
         ({"where": [True] * 3}, ValueError, r"a mask needs scores with two axes, a list a row: .* scores\[where\]"),
         ({"margin": INF}, ValueError, "margin is inf; it must be finite"),
         ({"margin": "1"}, TypeError, "margin is '1'; it must be a real number"),
-        ({"scores": np.zeros(3, "f4"), "margin": 1e300}, ValueError, r"margin is 1e\+300; it must be finite in float32"),
+        (
+            {"scores": np.zeros(3, "f4"), "margin": 1e300},
+            ValueError,
+            r"margin is 1e\+300; it must be finite in float32",
+        ),
         ({"power": 3}, ValueError, "power is 3; it must be 1 for the hinge or 2 for the squared hinge"),
         ({"power": True}, ValueError, "power is True"),
         ({"reduction": "max"}, ValueError, "reduction is 'max'; it must be 'none', 'mean' or 'sum'"),
@@ -465,7 +475,11 @@ def test_arguments_that_do_not_fit(cpu, arguments, error, message):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"group": [2]}, ValueError, r"scores has shape \(1, 2\), a list a row, and group is given too: leave group out"),
+        (
+            {"group": [2]},
+            ValueError,
+            r"scores has shape \(1, 2\), a list a row, and group is given too: leave group out",
+        ),
         ({"where": [[1, 0]]}, TypeError, "where has dtype int64; it must be bool: pass where != 0"),
         ({"where": [[True]]}, ValueError, r"scores has shape \(1, 2\), where \(1, 1\)"),
     ],
@@ -505,6 +519,61 @@ def test_an_upstream_gradient_that_does_not_fit(cpu):
 def test_settings_are_checked_at_construction(arguments, message):
     with pytest.raises(ValueError, match=message):
         nr.PairwiseHingeLoss(**arguments)
+
+
+# ---------------------------------------------------------------- CUDA
+
+
+@powers
+@pytest.mark.parametrize("argument", ["scores", "labels", "weights"])
+@pytest.mark.parametrize("special", [NAN, INF, -INF])
+def test_a_group_that_cannot_be_computed_with_becomes_nan(cuda, power, argument, special):
+    arrays = {"scores": np.arange(7.0), "labels": np.array([1.0, 0, 1, 0, 1, 1, 0]), "weights": np.ones(7)}
+    arrays[argument][3] = special
+    settings = {"group": [2, 3, 2], "power": power, "return_counts": True}
+    arrays = {name: put(array, cuda) for name, array in arrays.items()}
+    loss, gradient, counts = nr.pairwise_hinge_loss_and_grad(**arrays, **settings, reduction="none")
+    assert np.isnan(host(loss)).tolist() == [False, True, False]
+    assert (
+        np.isnan(host(gradient)).tolist() == np.isnan(host(counts)).tolist() == [False] * 2 + [True] * 3 + [False] * 2
+    )
+    loss, gradient, _ = nr.pairwise_hinge_loss_and_grad(**arrays, **settings)
+    assert np.isnan(host(loss))
+    assert np.isfinite(host(gradient)).tolist() == [True] * 2 + [False] * 3 + [True] * 2
+
+
+def test_a_negative_weight_on_cuda(cuda):
+    arrays = (put(np.array(a), cuda) for a in ([0.0, 1.0], [1, 0]))
+    loss = nr.pairwise_hinge_loss(*arrays, weights=put(np.array([1.0, -1.0]), cuda))
+    assert np.isnan(host(loss))
+
+
+def test_a_group_too_long_for_cuda(cuda, monkeypatch):
+    from numbarank._cuda import groups
+
+    monkeypatch.setattr(groups, "LONGEST", 2)
+    with pytest.raises(ValueError, match="scores has a group of 3 rows; on CUDA a group may have 2, as all its pairs"):
+        nr.pairwise_hinge_loss(put(np.zeros(3), cuda), put(np.zeros(3), cuda))
+
+
+def test_groups_go_to_a_device_once(cuda, monkeypatch):
+    from numbarank._cuda import arrays
+
+    groups = nr.Groups(group=[2, 1])
+    scores, labels = put(np.zeros(3), cuda), put(np.arange(3), cuda)
+    first = host(nr.pairwise_hinge_loss(scores, labels, group=groups))
+    monkeypatch.setattr(arrays, "from_host", None)
+    assert host(nr.pairwise_hinge_loss(scores, labels, group=groups)) == first
+
+
+def test_arrays_on_two_devices(cuda):
+    with pytest.raises(ValueError, match="scores is on cuda:0, labels is on cpu; all must be on one device"):
+        nr.pairwise_hinge_loss(put(np.zeros(3), cuda), np.zeros(3))
+
+
+def test_ids_on_a_device(cuda):
+    with pytest.raises(TypeError, match=r"qid is a .*; it must be a list or NumPy array in host memory"):
+        nr.pairwise_hinge_loss(put(np.zeros(3), cuda), put(np.zeros(3), cuda), qid=put(np.zeros(3, int), cuda))
 
 
 # ---------------------------------------------------------------- other packages

@@ -173,7 +173,7 @@ def test_groups(room, tmp_path, dtype, labels, extras, upstream):
     layout = room.groups.Layout(np.dtype(dtype), *extras, upstream)
     numbers, places = vector(room, "float64"), vector(room, "int64")
     mask = vector(room, "bool") if extras[1] else numbers
-    signature = (vector(room, dtype), vector(room, labels), numbers, mask, numbers, *(places,) * 5)
+    signature = (vector(room, dtype), vector(room, labels), numbers, mask, numbers, *(places,) * 4)
     signature += (numba.from_dtype(np.dtype(dtype)), numba.float64, numbers, numbers, vector(room, "float64", 2))
     check(ptx_of(room, room.groups.walk_kernel(HINGE, layout), signature), HOPPER, tmp_path)
 

@@ -730,9 +730,7 @@ def kernel(formula, is_parallel):
             blocks, pairs = order_together(scores, labels, weights, rows[:size], starts)
         return size, blocks, pairs, fault
 
-    def walk(
-        scores, labels, weights, where, offsets, upstream, margin, is_squared, is_mean, losses, gradient, counts
-    ):
+    def walk(scores, labels, weights, where, offsets, upstream, margin, is_squared, is_mean, losses, gradient, counts):
         groups = len(offsets) - 1
         chunks = min(MAX_CHUNKS, groups)
         rows, starts = np.empty(len(scores), np.int32), np.empty(len(scores) + groups, np.int32)

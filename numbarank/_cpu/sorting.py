@@ -23,7 +23,7 @@ def loop(function):
 
 
 def loop_together(is_parallel):
-    """Return the decorator that compiles a part of loops in which all threads share the work, or a single one does it."""
+    """Return the decorator for a part of loops in which all threads share the work, or one does it all."""
     return numba.njit(**_INNER, parallel=is_parallel)
 
 

@@ -1,8 +1,8 @@
 """All pairs of every query group on a CUDA device, tile by tile.
 
-A block takes as many rows of a group as it has threads, and compares them with all rows of the group, which pass through
-shared memory. For lists of usual length that is faster than to sort, needs no second copy, and the pairs of a row are
-added up by one thread in a fixed order, without atomics. The work grows with the square of the length, hence a limit.
+A block takes as many rows of a group as it has threads, and compares them with all rows of the group, which pass
+through shared memory. Tiles and no sort: one thread adds up all pairs of a row in a fixed order, without atomics and
+without waiting for others but twice a tile. The work grows with the square of the length, hence a limit to it.
 """
 
 import functools
@@ -49,8 +49,8 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
     _check_length(groups)
     device = driver.device_of(scores)
     with driver.activate(device):
-        given = [array for array in (scores, labels, weights, where, upstream, gradient, counts) if arrays.is_array(array)]
-        stream = driver.common_stream(*given)
+        given = scores, labels, weights, where, upstream, gradient, counts
+        stream = driver.common_stream(*filter(arrays.is_array, given))
         if groups.rows == 0:
             return _nothing(losses, len(groups), scores), -1
         tasks = _tasks(groups, device)
@@ -71,7 +71,7 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
             arrays.flat(scores),
             arrays.flat(labels),
             *flat,
-            *tasks,
+            *tasks[:4],
             driver.number(margin, scores.dtype),
             upstream if isinstance(upstream, float) else 1.0,
             factor,
@@ -152,9 +152,8 @@ def _tasks(groups, device):
 
 
 @inline
-def _block_sum(number):
-    """Return the sum over the threads of a block, the same in each of them."""
-    numbers = cuda.shared.array(THREADS, np.float64)
+def _block_sum(numbers, number):
+    """Return the sum over the threads of a block, the same in each of them, by way of a shared array."""
     thread = cuda.threadIdx.x
     numbers[thread] = number
     cuda.syncthreads()
@@ -184,14 +183,15 @@ def walk_kernel(formula, layout):
             return -1.0
         weight = weights[k] if has_weights else 1.0
         is_finite = scores[k] - scores[k] == type(scores[k])(0) and labels[k] - labels[k] == type(labels[k])(0)
-        return weight if is_finite and 0.0 <= weight and weight < math.inf else math.nan
+        return weight if is_finite and 0.0 <= weight < math.inf else math.nan
 
     @cuda.jit
     def walk_kernel(
-        scores, labels, weights, where, counts, owners, starts, stops, rows, firsts, margin, scale, upstream, slopes, sums
+        scores, labels, weights, where, counts, owners, starts, stops, rows, margin, scale, upstream, slopes, sums
     ):
         tile_scores = cuda.shared.array(THREADS, kind)
         tile_weights = cuda.shared.array(THREADS, numba.float64)
+        numbers = cuda.shared.array(THREADS, numba.float64)
         thread, step = np.uint64(cuda.threadIdx.x), np.uint64(THREADS)
         task = np.uint64(cuda.blockIdx.x)
         while task < np.uint64(owners.size):
@@ -234,7 +234,7 @@ def walk_kernel(formula, layout):
                 slopes[row] = slope * factor
                 if wants_counts:
                     counts[row] = count
-            loss, pairs = _block_sum(loss), _block_sum(pairs)
+            loss, pairs = _block_sum(numbers, loss), _block_sum(numbers, pairs)
             if thread == 0:
                 sums[0, task], sums[1, task] = loss, pairs
             task += np.uint64(cuda.gridDim.x)
@@ -248,6 +248,7 @@ def finish_kernel():
 
     @cuda.jit
     def finish_kernel(firsts, sums, is_mean, losses, results):
+        numbers = cuda.shared.array(THREADS, numba.float64)
         total = pairs = 0.0
         group = cuda.threadIdx.x
         while group < losses.size:
@@ -258,7 +259,7 @@ def finish_kernel():
             losses[group] = loss
             total += loss
             group += THREADS
-        total, pairs = _block_sum(total), _block_sum(pairs)
+        total, pairs = _block_sum(numbers, total), _block_sum(numbers, pairs)
         if cuda.threadIdx.x == 0:
             divisor = pairs if is_mean and pairs > 0.0 else 1.0
             results[0], results[1] = total / divisor, divisor

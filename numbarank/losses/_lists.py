@@ -116,8 +116,8 @@ def _groups_of(scores, qid, group, where):
         return Groups.of_offsets(np.arange(shape[0] + 1, dtype=np.int64) * shape[1])
     if where is not None:
         raise ValueError(
-            f"where is given and scores has shape {tuple(shape)}; a mask needs scores with two axes, a list a row: leave "
-            "out the rows instead, as in scores[where]"
+            f"where is given and scores has shape {tuple(shape)}; a mask needs scores with two axes, a list a row: "
+            "leave out the rows instead, as in scores[where]"
         )
     if len(given) == 2:
         raise ValueError("qid and group are both given; pass one of them")

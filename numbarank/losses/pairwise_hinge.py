@@ -67,8 +67,8 @@ def pairwise_hinge_loss(
     TypeError
         For an argument of the wrong kind or dtype.
     ValueError
-        For shapes or groups that do not fit, an unknown reduction or power, and on the CPU for scores or labels that are
-        NaN or infinite and weights that are not finite and at least 0. On CUDA the loss and the gradients of such a
+        For shapes or groups that do not fit, an unknown reduction or power, and on the CPU for scores or labels that
+        are NaN or infinite and weights that are negative or not finite. On CUDA the loss and the gradients of such a
         group become NaN instead.
 
     Notes
@@ -136,8 +136,8 @@ def pairwise_hinge_loss_and_grad(
     gradient : array
         In the shape and dtype of the scores, float64 where these are integers; 0 where ``where`` is False.
     counts : float64 array
-        If asked for: how many active pairs each row is in, or the sum of their weights. In boosting with power 1, this is
-        what stands in for the second derivative.
+        If asked for: how many active pairs each row is in, or the sum of their weights. In boosting with power 1,
+        this is what stands in for the second derivative.
 
     Raises
     ------
