@@ -298,6 +298,24 @@ def test_permuting_rows_permutes_the_gradient(device, power):
     np.testing.assert_allclose(host(permuted), host(gradient)[order], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_backward_of_a_list_a_row(device, reduction):
+    rng = np.random.default_rng(3)
+    scores, labels, where = rng.standard_normal((3, 5)), rng.integers(3, size=(3, 5)), rng.random((3, 5)) < 0.8
+    leaf = nr.tensor(scores, device=device, requires_grad=True)
+    loss = nr.pairwise_hinge_loss(leaf, put(labels, device), where=put(where, device), reduction=reduction)
+    assert loss.shape == ((3,) if reduction == "none" else ())
+    loss.backward(None if loss.shape == () else put(np.ones(3), device))
+    expected = nr.pairwise_hinge_loss_and_grad(scores, labels, where=where, reduction=reduction)[1]
+    np.testing.assert_allclose(host(leaf.grad), expected, rtol=1e-12)
+
+
+def test_the_loss_of_a_tensor_is_an_array(cpu):
+    loss = nr.pairwise_hinge_loss(nr.tensor([0.0, 1.0]), [1, 0])
+    assert type(loss.numpy()) is np.ndarray
+    assert loss.numpy() == 2.0
+
+
 @every_reduction
 @powers
 def test_backward(device, reduction, power):
@@ -493,7 +511,7 @@ def test_arguments_that_do_not_fit_lists_in_rows(cpu, arguments, error, message)
 @pytest.mark.parametrize(
     ("out", "error", "message"),
     [
-        ([0.0] * 3, TypeError, "out is a list; it must be an array on cpu, as scores is"),
+        ([0.0] * 3, TypeError, "out is a list; it must be a numpy.ndarray, and no subclass of it"),
         (np.zeros(3, np.float32), TypeError, "out has dtype float32; the gradient of scores has float64"),
         (np.zeros(2), ValueError, r"out has shape \(2,\); the gradient of scores has \(3,\)"),
         (np.zeros(6)[::2], ValueError, "out must be writable and C-contiguous"),

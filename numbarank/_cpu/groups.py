@@ -54,7 +54,7 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
 
     Returns
     -------
-    total : float64
+    total : float64 array without axes
     fault : int
         The first row with a score, label or weight that cannot be computed with: nothing was written then. Or -1.
     """
@@ -79,7 +79,7 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
     if walk is None:
         walk = _compiled[key] = kernel(formula, is_parallel).compile(arguments)
     total, fault = walk(*arguments)
-    return np.float64(total), fault
+    return np.array(total), fault
 
 
 def label_dtype(dtype):

@@ -44,13 +44,14 @@ def loss(formula, scores, labels, qid, group, where, margin, power, weights, red
     lists = read_lists(*arrays, qid, group, _array(where), margin, power)
     result, _, _ = walk(formula, lists, reduction, None, False, False)
     if not _has_tensor(scores, labels, weights):
-        return result
+        return _without_tensor(result, lists, reduction)
+    known = lists.groups if lists.scores.ndim == 1 else None
 
     def gradients(upstream, parents):
-        again = read_lists(*arrays, None, lists.groups, _array(where), margin, power)
+        again = read_lists(*arrays, None, known, _array(where), margin, power)
         return [walk(formula, again, reduction, upstream, True, False)[1]]
 
-    return Tensor.from_operation(result, lists.device, [scores if isinstance(scores, Tensor) else None], gradients)
+    return Tensor.from_operation(result, lists.device, (scores,), gradients)
 
 
 def loss_and_grad(
@@ -67,8 +68,11 @@ def loss_and_grad(
         wanted = _inputs.gradients_of(lists.inputs[:1])
         (out,) = _inputs.read_out([given], wanted, sources, lists.device, lists.backend.arrays, names=["out"])
     result, by_scores, counts = walk(formula, lists, reduction, gradient, True, return_counts, out)
-    results = (result, by_scores if given is None else given, counts)[: 3 if return_counts else 2]
-    return tuple(map(Tensor, results)) if _has_tensor(scores, labels, weights) else results
+    by_scores = by_scores if given is None else given
+    others = (by_scores, counts) if return_counts else (by_scores,)
+    if _has_tensor(scores, labels, weights):
+        return Tensor(result), *map(Tensor, others)
+    return _without_tensor(result, lists, reduction), *others
 
 
 def read_lists(scores, labels, weights, qid, group, where, margin, power):
@@ -166,6 +170,10 @@ def walk(formula, lists, reduction, gradient, wants_gradient, wants_counts, out=
             arrays.copy_to(out, result)
             result = out
     return loss, result, counts
+
+
+def _without_tensor(loss, lists, reduction):
+    return loss if reduction == "none" else lists.backend.arrays.as_scalar(loss)
 
 
 def _array(value):
