@@ -471,10 +471,14 @@ def read_power(power):
 def read_finite_margin(margin, dtype=None):
     """Return the margin as a Python float that is finite, also in the dtype of the scores, or raise ValueError."""
     margin = read_margin(margin)
-    with np.errstate(over="ignore"):
-        if not np.isfinite(margin if dtype is None else dtype.type(margin)):
-            raise ValueError(f"margin is {margin!r}; it must be finite" + (f" in {dtype}" if dtype else ""))
-    return margin
+    if abs(margin) <= _largest(dtype):
+        return margin
+    raise ValueError(f"margin is {margin!r}; it must be finite" + (f" in {dtype}" if dtype else ""))
+
+
+@functools.cache
+def _largest(dtype):
+    return float(np.finfo(dtype or np.float64).max)
 
 
 def describe_fault(row, scores, labels, weights):

@@ -19,7 +19,7 @@ from numba import prange
 
 from numbarank._cpu import threads
 from numbarank._cpu.kernels import Kernel, inline
-from numbarank._cpu.sorting import loop, loop_together, sort, sort_key, sort_together
+from numbarank._cpu.sorting import loop, loop_together, sort_key, sorter
 
 PARALLEL_FROM = 5_000
 TOGETHER_FROM = 32_768
@@ -59,14 +59,15 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
         The first row with a score, label or weight that cannot be computed with: nothing was written then. Or -1.
     """
     absent = _absent(scores.dtype)
-    is_parallel = scores.size >= PARALLEL_FROM and threads.may_run_parallel()
+    is_dividable = len(groups) > 1 or scores.size >= TOGETHER_FROM
+    is_parallel = is_dividable and scores.size >= PARALLEL_FROM and threads.may_run_parallel()
     arguments = (
         _flat(scores),
         _flat(labels),
         absent.numbers if weights is None else _flat(weights),
         absent.flags if where is None else _flat(where),
         groups.offsets,
-        np.full(1, upstream) if type(upstream) is float else upstream,
+        np.array([upstream]) if type(upstream) is float else upstream,
         scores.dtype.type(margin),
         power == 2,
         is_mean,
@@ -124,13 +125,14 @@ def _rows_of(scores, labels, weights, where, rows):
 
 
 @loop
-def _fill_keys(numbers, rows, keys):
-    """Set the keys to those of the rows' numbers, and tell whether they differ."""
-    differ = False
-    for i in range(len(rows)):
+def _fill_keys(numbers, rows, keys, part, parts):
+    """Set a part of the keys to those of the rows' numbers; return the bits in which any differs from the first."""
+    first, last = _part_of(0, len(rows), part, parts)
+    key, bits = sort_key(numbers[rows[0]]), np.uint64(0)
+    for i in range(first, last):
         keys[i] = sort_key(numbers[rows[i]])
-        differ |= keys[i] != keys[0]
-    return differ
+        bits |= keys[i] ^ key
+    return bits
 
 
 @loop
@@ -154,19 +156,31 @@ def _find_blocks(keys, rows, weights, starts):
     return blocks, pairs
 
 
-def _order_with(sort):
-    """Return the loop that puts rows in the order of label and score, with a sort of one or of all threads."""
+@functools.cache
+def _orderer(pieces, is_parallel):
+    """Return the loop that puts rows in the order of label and score, in so many pieces."""
+    sort = sorter(pieces, is_parallel)
+
+    @loop_together(is_parallel)
+    def fill_keys(numbers, rows, keys):
+        bits = np.empty(pieces, np.uint64)
+        for piece in prange(pieces):
+            bits[piece] = _fill_keys(numbers, rows, keys, piece, pieces)
+        differing = np.uint64(0)
+        for piece in range(pieces):
+            differing |= bits[piece]
+        return differing
 
     @loop
     def order(scores, labels, weights, rows, starts):
-        keys, spare_keys = np.empty(len(rows), np.uint64), np.empty(len(rows), np.uint64)
-        spare_rows = np.empty(len(rows), np.int32)
-        if not _fill_keys(labels, rows, keys):
+        size = len(rows)
+        keys, spare_keys, spare_rows = np.empty(size, np.uint64), np.empty(size, np.uint64), np.empty(size, np.int32)
+        if size == 0 or fill_keys(labels, rows, keys) == 0:
             return 0, 0.0
-        _fill_keys(scores, rows, keys)
-        sort(keys, rows, spare_keys, spare_rows)
-        _fill_keys(labels, rows, keys)
-        sort(keys, rows, spare_keys, spare_rows)
+        bits = fill_keys(scores, rows, keys)
+        sort(keys, rows, spare_keys, spare_rows, bits)
+        bits = fill_keys(labels, rows, keys)
+        sort(keys, rows, spare_keys, spare_rows, bits)
         return _find_blocks(keys, rows, weights, starts)
 
     return order
@@ -561,19 +575,29 @@ def _two_product(a, b):
 
 
 @loop
-def _loss_of_counts(scores, rows, slopes, margin, active):
-    """Return the hinge loss of all pairs from its slopes, which are whole numbers.
-
-    It is homogeneous in scores and margin together, and so the sum of each times its own slope (Euler). That cancels
-    where the scores have much in common, and is therefore added up with twice the bits.
-    """
-    high, low = _two_product(np.float64(margin), active)
-    for i in range(len(rows)):
-        product, error = _two_product(slopes[i], np.float64(scores[rows[i]]))
+def _slopes_times_scores(scores, sums, part, parts):
+    """Return the sum of the products of a part of the rows in two numbers, as if computed with twice the bits."""
+    high = low = 0.0
+    first, last = _part_of(0, len(sums.rows), part, parts)
+    for i in range(first, last):
+        product, error = _two_product(sums.slopes[i], np.float64(scores[sums.rows[i]]))
         high, more = _two_sum(high, product)
         low += error + more
-    loss = high + low if math.isfinite(low) else high
-    return max(loss, 0.0)
+    return high, low
+
+
+@loop
+def _loss_of_counts(margin, active, highs, lows):
+    """Return the hinge loss of all pairs from their active number and the sums of products of slopes and scores.
+
+    The loss is homogeneous in scores and margin together, and so the sum of each times its own slope (Euler). That
+    cancels where the scores have much in common, hence the bits.
+    """
+    high, low = _two_product(np.float64(margin), active)
+    for part in range(len(highs)):
+        high, more = _two_sum(high, highs[part])
+        low += lows[part] + more
+    return max(high + low if math.isfinite(low) else high, 0.0)
 
 
 @loop
@@ -601,7 +625,8 @@ def _group_walker(formula):
         total = climb(here, there, starts, 0, blocks, _levels(blocks), True, margin, is_squared, sums)
         if is_squared or sums.weights.size > 0:
             return total
-        return _loss_of_counts(scores, sums.rows, sums.slopes, margin, total)
+        high, low = _slopes_times_scores(scores, sums, 0, 1)
+        return _loss_of_counts(margin, total, np.array([high]), np.array([low]))
 
     return walk
 
@@ -655,6 +680,13 @@ def _team_walker(formula, is_parallel):
             first, middle, last = _bounds(starts, task // PIECES * 2 * width, width, blocks)
             _merge_part(here, there, first, middle, last, task % PIECES, PIECES)
 
+    @together
+    def loss_of_counts(scores, sums, margin, active):
+        highs, lows = np.empty(PIECES), np.empty(PIECES)
+        for part in prange(PIECES):
+            highs[part], lows[part] = _slopes_times_scores(scores, sums, part, PIECES)
+        return _loss_of_counts(margin, active, highs, lows)
+
     @loop
     def walk(scores, starts, blocks, margin, is_squared, sums):
         here, there = _place(scores, len(sums.rows)), _place(scores, len(sums.rows))
@@ -672,7 +704,7 @@ def _team_walker(formula, is_parallel):
             width *= 2
         if is_squared or sums.weights.size > 0:
             return total
-        return _loss_of_counts(scores, sums.rows, sums.slopes, margin, total)
+        return loss_of_counts(scores, sums, margin, total)
 
     return walk
 
@@ -715,8 +747,8 @@ def _write(factor, sums, gradient, part, parts):
 @functools.cache
 def kernel(formula, is_parallel):
     """Return the walk over all groups, ready to be compiled."""
-    order, walk_group = _order_with(sort), _group_walker(formula)
-    order_together, walk_together = _order_with(sort_together(is_parallel)), _team_walker(formula, is_parallel)
+    order, walk_group = _orderer(1, False), _group_walker(formula)
+    order_together, walk_together = _orderer(PIECES, is_parallel), _team_walker(formula, is_parallel)
 
     @loop
     def order_group(scores, labels, weights, where, rows, starts):

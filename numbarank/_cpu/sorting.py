@@ -1,4 +1,4 @@
-"""A stable radix sort of 64-bit keys, with an item beside each: alone, or by all threads together."""
+"""A stable radix sort of 64-bit keys with an item beside each, and what loops that work together need."""
 
 import functools
 
@@ -9,7 +9,6 @@ from numba.extending import overload
 
 BUCKETS, DIGITS = 256, 8
 INSERTION_BELOW = 40
-PIECES = 32
 _SIGN = np.uint64(1 << 63)
 
 
@@ -49,64 +48,48 @@ def _sort_key(number):
     return of_signed if number.signed else of_unsigned
 
 
-@loop
-def sort(keys, items, spare_keys, spare_items):
-    """Sort keys, and items with them."""
-    if len(keys) < INSERTION_BELOW:
-        return _insert(keys, items)
-    counts = np.zeros((DIGITS, BUCKETS), np.int64)
-    for key in keys:
-        for digit in range(DIGITS):
-            counts[digit, _value(key, digit)] += 1
-    is_here = True
-    for digit in range(DIGITS):
-        places = counts[digit]
-        if places.max() == len(keys):
-            continue
-        place = 0
-        for value in range(BUCKETS):
-            place, places[value] = place + places[value], place
-        if is_here:
-            _scatter(keys, items, digit, places, spare_keys, spare_items)
-        else:
-            _scatter(spare_keys, spare_items, digit, places, keys, items)
-        is_here = not is_here
-    if not is_here:
-        _copy(spare_keys, spare_items, keys, items)
-
-
 @functools.cache
-def sort_together(is_parallel):
-    """Return the loop that does the same as ``sort`` piece by piece."""
+def sorter(pieces, is_parallel):
+    """Return the loop that sorts keys that differ in some bits, and items with them, in so many pieces."""
 
     @loop_together(is_parallel)
-    def sort_together(keys, items, spare_keys, spare_items):
+    def sort(keys, items, spare_keys, spare_items, bits):
         size = len(keys)
-        counts = np.empty((PIECES, BUCKETS), np.int64)
+        if size < INSERTION_BELOW:
+            return _insert(keys, items)
+        counts = np.empty((pieces, BUCKETS), np.int64)
         is_here = True
         for digit in range(DIGITS):
-            source = keys if is_here else spare_keys
-            for piece in prange(PIECES):
-                counts[piece] = 0
-                for key in source[piece * size // PIECES : (piece + 1) * size // PIECES]:
-                    counts[piece, _value(key, digit)] += 1
-            if counts.sum(0).max() == size:
+            if _value(bits, digit) == 0:
                 continue
+            for piece in prange(pieces):
+                part = slice(piece * size // pieces, (piece + 1) * size // pieces)
+                _count(keys[part] if is_here else spare_keys[part], digit, counts[piece])
             place = 0
             for value in range(BUCKETS):
-                for piece in range(PIECES):
+                for piece in range(pieces):
                     place, counts[piece, value] = place + counts[piece, value], place
-            for piece in prange(PIECES):
-                part = slice(piece * size // PIECES, (piece + 1) * size // PIECES)
+            for piece in prange(pieces):
+                part = slice(piece * size // pieces, (piece + 1) * size // pieces)
                 if is_here:
                     _scatter(keys[part], items[part], digit, counts[piece], spare_keys, spare_items)
                 else:
                     _scatter(spare_keys[part], spare_items[part], digit, counts[piece], keys, items)
             is_here = not is_here
         if not is_here:
-            _copy(spare_keys, spare_items, keys, items)
+            for piece in prange(pieces):
+                part = slice(piece * size // pieces, (piece + 1) * size // pieces)
+                _copy(spare_keys[part], spare_items[part], keys[part], items[part])
 
-    return sort_together
+    return sort
+
+
+@loop
+def _count(keys, digit, counts):
+    """Count how often a digit has each value."""
+    counts[:] = 0
+    for key in keys:
+        counts[_value(key, digit)] += 1
 
 
 @loop

@@ -10,6 +10,8 @@ from numbarank import _dispatch, _inputs, _reduction
 from numbarank._groups import Groups
 from numbarank._tensor import Tensor
 
+_FLOAT64, _BOOL = np.dtype(np.float64), np.dtype(np.bool_)
+
 
 @dataclass(frozen=True, eq=False)
 class GroupFormula:
@@ -89,19 +91,17 @@ def read_lists(scores, labels, weights, qid, group, where, margin, power):
     compute = _inputs.compute_dtype(dtype)
     backend = _dispatch.backend(device)
 
-    def laid_out(item, dtype):
-        return None if item is None else backend.arrays.contiguous(item.array, item.array.shape, dtype)
-
+    contiguous, shape = backend.arrays.contiguous, scores.array.shape
     return Lists(
         inputs=(scores, labels, weights, where),
         backend=backend,
         device=device,
         groups=groups,
         dtype=dtype,
-        scores=laid_out(scores, compute),
-        labels=laid_out(labels, backend.groups.label_dtype(labels.array.dtype)),
-        weights=laid_out(weights, np.dtype(np.float64)),
-        where=laid_out(where, np.dtype(np.bool_)),
+        scores=contiguous(scores.array, shape, compute),
+        labels=contiguous(labels.array, shape, backend.groups.label_dtype(labels.array.dtype)),
+        weights=None if weights is None else contiguous(weights.array, shape, _FLOAT64),
+        where=None if where is None else contiguous(where.array, shape, _BOOL),
         margin=_inputs.read_finite_margin(margin, compute),
         power=_inputs.read_power(power),
     )
@@ -140,12 +140,12 @@ def walk(formula, lists, reduction, gradient, wants_gradient, wants_counts, out=
     each = _reduction.check_reduction(reduction) == "none"
     upstream = _inputs.read_gradient(gradient, (len(groups),) if each else (), device)
     if not isinstance(upstream, float):
-        upstream = arrays.contiguous(upstream, upstream.shape, np.dtype(np.float64))
+        upstream = arrays.contiguous(upstream, upstream.shape, _FLOAT64)
     shape, compute = lists.scores.shape, lists.scores.dtype
     is_direct = out is not None and out.dtype == compute
-    losses = arrays.empty((len(groups),), np.dtype(np.float64), device) if each else None
+    losses = arrays.empty((len(groups),), _FLOAT64, device) if each else None
     result = (out if is_direct else arrays.empty(shape, compute, device)) if wants_gradient else None
-    counts = arrays.empty(shape, np.dtype(np.float64), device) if wants_counts else None
+    counts = arrays.empty(shape, _FLOAT64, device) if wants_counts else None
     total, fault = lists.backend.groups.run(
         formula,
         lists.scores,
