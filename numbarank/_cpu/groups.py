@@ -712,6 +712,11 @@ def _team_walker(formula, is_parallel):
 # ---------------------------------------------------------------- all groups
 
 
+@inline
+def _is_long(group, offsets):
+    return offsets[group + 1] - offsets[group] >= TOGETHER_FROM
+
+
 @loop
 def _first_of(chunk, chunks, offsets):
     """Return the first group that starts in a chunk of the rows or behind it."""
@@ -746,21 +751,53 @@ def _write(factor, sums, gradient, part, parts):
 
 @functools.cache
 def kernel(formula, is_parallel):
-    """Return the walk over all groups, ready to be compiled."""
-    order, walk_group = _orderer(1, False), _group_walker(formula)
+    """Return the walk over all groups, ready to be compiled.
+
+    Short groups are shared out among the threads. On a long one all threads work together.
+    """
+    order, walk_alone = _orderer(1, False), _group_walker(formula)
     order_together, walk_together = _orderer(PIECES, is_parallel), _team_walker(formula, is_parallel)
 
     @loop
-    def order_group(scores, labels, weights, where, rows, starts):
+    def order_group(group, scores, labels, weights, where, offsets, rows, starts):
         """Return how many rows take part, how many labels they have, the weight of all pairs, and the first fault."""
+        first, last = offsets[group], offsets[group + 1]
+        scores, labels, weights, where = scores[first:last], labels[first:last], weights[first:last], where[first:last]
+        rows, starts = rows[first:last], starts[first + group : last + group + 1]
         size, fault = _rows_of(scores, labels, weights, where, rows)
         if fault >= 0:
-            return size, 0, 0.0, fault
-        if size < TOGETHER_FROM:
+            return size, 0, 0.0, first + fault
+        if last - first < TOGETHER_FROM:
             blocks, pairs = order(scores, labels, weights, rows[:size], starts)
         else:
             blocks, pairs = order_together(scores, labels, weights, rows[:size], starts)
         return size, blocks, pairs, fault
+
+    @loop_together(is_parallel)
+    def write_together(factor, sums, gradient):
+        for part in prange(PIECES):
+            _write(factor, sums, gradient, part, PIECES)
+
+    @loop
+    def loss_of_group(
+        group, scores, weights, offsets, rows, starts, size, blocks, margin, is_squared, factor, gradient, counts
+    ):
+        """Return the loss of a group, and write the gradient and the counts of its rows."""
+        first, last = offsets[group], offsets[group + 1]
+        gradient, counts = gradient[first:last], counts[first:last]
+        gradient[:] = 0
+        counts[:] = 0
+        if blocks < 2:
+            return 0.0
+        scores, starts = scores[first:last], starts[first + group : last + group + 1]
+        sums = Sums(np.empty(size), counts, rows[first : first + size], weights[first:last])
+        if last - first < TOGETHER_FROM:
+            loss = walk_alone(scores, starts, blocks, margin, is_squared, sums)
+            _write(factor, sums, gradient, 0, 1)
+        else:
+            loss = walk_together(scores, starts, blocks, margin, is_squared, sums)
+            write_together(factor, sums, gradient)
+        return loss
 
     def walk(scores, labels, weights, where, offsets, upstream, margin, is_squared, is_mean, losses, gradient, counts):
         groups = len(offsets) - 1
@@ -768,75 +805,36 @@ def kernel(formula, is_parallel):
         rows, starts = np.empty(len(scores), np.int32), np.empty(len(scores) + groups, np.int32)
         sizes, blocks = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
         pairs, faults = np.zeros(groups), np.zeros(groups, np.int64)
-        # the long groups one by one, each by all threads, after the others, each by one
         for chunk in prange(chunks):
             for group in range(_first_of(chunk, chunks, offsets), _first_of(chunk + 1, chunks, offsets)):
-                first, last = offsets[group], offsets[group + 1]
-                if last - first < TOGETHER_FROM:
+                if not _is_long(group, offsets):
                     sizes[group], blocks[group], pairs[group], faults[group] = order_group(
-                        scores[first:last],
-                        labels[first:last],
-                        weights[first:last],
-                        where[first:last],
-                        rows[first:last],
-                        starts[first + group : last + group + 1],
+                        group, scores, labels, weights, where, offsets, rows, starts
                     )
         for group in range(groups):
-            first, last = offsets[group], offsets[group + 1]
-            if last - first >= TOGETHER_FROM:
+            if _is_long(group, offsets):
                 sizes[group], blocks[group], pairs[group], faults[group] = order_group(
-                    scores[first:last],
-                    labels[first:last],
-                    weights[first:last],
-                    where[first:last],
-                    rows[first:last],
-                    starts[first + group : last + group + 1],
+                    group, scores, labels, weights, where, offsets, rows, starts
                 )
             if faults[group] >= 0:
-                return 0.0, first + faults[group]
+                return 0.0, faults[group]
         all_pairs = _total(pairs)
         divisor = all_pairs if is_mean and all_pairs > 0 else 1.0
-        gradient[:] = 0
-        counts[:] = 0
         for chunk in prange(chunks):
             for group in range(_first_of(chunk, chunks, offsets), _first_of(chunk + 1, chunks, offsets)):
-                first, last = offsets[group], offsets[group + 1]
-                losses[group] = 0.0
-                if blocks[group] > 1 and sizes[group] < TOGETHER_FROM:
-                    sums = Sums(
-                        np.empty(sizes[group]),
-                        counts[first:last],
-                        rows[first : first + sizes[group]],
-                        weights[first:last],
-                    )
-                    losses[group] = walk_group(
-                        scores[first:last],
-                        starts[first + group : last + group + 1],
-                        blocks[group],
-                        margin,
-                        is_squared,
-                        sums,
-                    )
-                    _write(upstream[group % len(upstream)] / divisor, sums, gradient[first:last], 0, 1)
+                if not _is_long(group, offsets):
+                    factor = upstream[group % len(upstream)] / divisor
+                    losses[group] = loss_of_group(
+                        group, scores, weights, offsets, rows, starts, sizes[group], blocks[group], margin, is_squared,
+                        factor, gradient, counts,
+                    )  # fmt: skip
         for group in range(groups):
-            first, last = offsets[group], offsets[group + 1]
-            if blocks[group] > 1 and sizes[group] >= TOGETHER_FROM:
-                sums = Sums(
-                    np.empty(sizes[group]),
-                    counts[first:last],
-                    rows[first : first + sizes[group]],
-                    weights[first:last],
-                )
-                losses[group] = walk_together(
-                    scores[first:last],
-                    starts[first + group : last + group + 1],
-                    blocks[group],
-                    margin,
-                    is_squared,
-                    sums,
-                )
-                for part in prange(PIECES):
-                    _write(upstream[group % len(upstream)] / divisor, sums, gradient[first:last], part, PIECES)
+            if _is_long(group, offsets):
+                factor = upstream[group % len(upstream)] / divisor
+                losses[group] = loss_of_group(
+                    group, scores, weights, offsets, rows, starts, sizes[group], blocks[group], margin, is_squared,
+                    factor, gradient, counts,
+                )  # fmt: skip
         return _total(losses) / divisor, -1
 
     return Kernel(f"{formula.violation.__module__} {is_parallel}", walk, 5, is_parallel)

@@ -9,7 +9,7 @@ from numba.extending import overload
 
 BUCKETS, DIGITS = 256, 8
 INSERTION_BELOW = 40
-_SIGN = np.uint64(1 << 63)
+_SIGN, _SIGN32 = np.uint64(1 << 63), np.uint32(1 << 31)
 
 
 # only other loops call these, so that nothing is compiled for calls from Python
@@ -33,6 +33,10 @@ def sort_key(number):
 
 @overload(sort_key)
 def _sort_key(number):
+    def of_float32(number):
+        bits = np.float32(number + np.float32(0)).view(np.uint32)
+        return np.uint64(~bits if bits & _SIGN32 else bits | _SIGN32)
+
     def of_float(number):
         bits = np.float64(number + 0.0).view(np.uint64)
         return ~bits if bits & _SIGN else bits | _SIGN
@@ -43,6 +47,8 @@ def _sort_key(number):
     def of_unsigned(number):
         return number
 
+    if number == types.float32:
+        return of_float32
     if isinstance(number, types.Float):
         return of_float
     return of_signed if number.signed else of_unsigned
