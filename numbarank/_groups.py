@@ -71,6 +71,11 @@ class Groups:
         return np.diff(self._offsets)
 
     @property
+    def longest(self) -> int:
+        """How many rows the longest group has."""
+        return int(self.sizes.max(initial=0))
+
+    @property
     def rows(self) -> int:
         """How many rows all groups have together."""
         return int(self._offsets[-1])

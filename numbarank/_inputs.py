@@ -461,6 +461,15 @@ def check_list_shapes(scores, *others):
             raise ValueError(f"{_shapes(scores, item)}; they must be equal, a {item.name[:-1]} for each score")
 
 
+def check_longest(rows, allowed, device):
+    """Raise ValueError where the longest group has more rows than a device takes."""
+    if rows > allowed:
+        elsewhere = "" if device == "cpu" else "compute it on the CPU, with numbarank.Tensor(scores).cpu(), or "
+        raise ValueError(
+            f"scores has a group of {rows} rows; on {device} a group may have {allowed}: {elsewhere}leave rows out"
+        )
+
+
 def read_power(power):
     """Return the power of the violations, 1 or 2, or raise ValueError."""
     if power in (1, 2) and not isinstance(power, bool):

@@ -1,5 +1,7 @@
 """Pairwise hinge loss against all pairs written out: every device, reduction, power and kind of group."""
 
+import importlib
+
 import numba
 import numpy as np
 import pytest
@@ -566,12 +568,13 @@ def test_a_negative_weight_on_cuda(cuda):
     assert np.isnan(host(loss))
 
 
-def test_a_group_too_long_for_cuda(cuda, monkeypatch):
-    from numbarank._cuda import groups
-
-    monkeypatch.setattr(groups, "LONGEST", 2)
-    with pytest.raises(ValueError, match="scores has a group of 3 rows; on CUDA a group may have 2, as all its pairs"):
-        nr.pairwise_hinge_loss(put(np.zeros(3), cuda), put(np.zeros(3), cuda))
+def test_a_group_that_is_too_long(device, monkeypatch):
+    kind = device.partition(":")[0]
+    monkeypatch.setattr(importlib.import_module(f"numbarank._{kind}.groups"), "LONGEST", 2)
+    with pytest.raises(
+        ValueError, match=rf"scores has a group of 3 rows; on {kind}\S* a group may have 2: .*leave rows out"
+    ):
+        nr.pairwise_hinge_loss(put(np.zeros(3), device), put(np.zeros(3), device))
 
 
 def test_groups_go_to_a_device_once(cuda, monkeypatch):

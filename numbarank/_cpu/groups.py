@@ -21,6 +21,7 @@ from numbarank._cpu import threads
 from numbarank._cpu.kernels import Kernel, inline
 from numbarank._cpu.sorting import loop, loop_together, sort_key, sorter
 
+LONGEST = 2**31 - 1  # rows of a group are numbered with 32 bits
 PARALLEL_FROM = 5_000
 TOGETHER_FROM = 32_768
 MAX_CHUNKS = 512

@@ -46,7 +46,6 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
     fault : int
         Always -1: the loss and gradients of a group that cannot be computed with become NaN.
     """
-    _check_length(groups)
     device = driver.device_of(scores)
     with driver.activate(device):
         given = scores, labels, weights, where, upstream, gradient, counts
@@ -117,15 +116,6 @@ class Tasks(NamedTuple):
     stops: object
     rows: object
     firsts: object
-
-
-def _check_length(groups):
-    longest = int(groups.sizes.max(initial=0))
-    if longest > LONGEST:
-        raise ValueError(
-            f"scores has a group of {longest} rows; on CUDA a group may have {LONGEST}, as all its pairs are compared: "
-            "compute it on the CPU, with numbarank.Tensor(scores).cpu(), or leave rows out"
-        )
 
 
 def _nothing(losses, count, like):

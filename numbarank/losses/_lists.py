@@ -90,6 +90,7 @@ def read_lists(scores, labels, weights, qid, group, where, margin, power):
     dtype = _inputs.gradient_dtype(scores.array.dtype)
     compute = _inputs.compute_dtype(dtype)
     backend = _dispatch.backend(device)
+    _inputs.check_longest(groups.longest, backend.groups.LONGEST, device)
 
     contiguous, shape = backend.arrays.contiguous, scores.array.shape
     return Lists(
