@@ -1,5 +1,6 @@
 """Which device the tests run on: the CPU, the CUDA simulator or a GPU."""
 
+import importlib
 import importlib.metadata
 import sys
 
@@ -7,6 +8,8 @@ import hypothesis
 import numpy as np
 import pytest
 from helpers import SIMULATOR
+from numba import types
+from numba.np.numpy_support import as_dtype
 
 # the same examples in every run; a first call compiles, so that no deadline makes sense
 hypothesis.settings.register_profile(
@@ -27,9 +30,17 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if SIMULATOR:  # its threads wait for each other at barriers: switch between them often
         sys.setswitchinterval(1e-4)
+        importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAShared.array = shared_array
     # numba-cuda 0.30 reads a name that NumPy 2.5 dropped; the library itself never patches NumPy
     if config.getoption("--device") == "cuda" and not SIMULATOR and not hasattr(np, "row_stack"):
         np.row_stack = np.vstack
+
+
+def shared_array(shared, shape, dtype):
+    """Return a block's shared array; the simulator's own makes two of them where two threads ask at the same time."""
+    caller = sys._getframe(1)
+    memory = np.empty(shape, as_dtype(dtype) if isinstance(dtype, types.Type) else dtype)
+    return shared._allocations.setdefault((caller.f_code, caller.f_lineno), memory)
 
 
 def pytest_report_header(config):
