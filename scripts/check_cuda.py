@@ -1,9 +1,9 @@
 """Prove the CUDA kernels on this machine's GPU, in one command, and measure them.
 
-Parity with the CPU, the whole test suite on the device, compute-sanitizer where it is found, bandwidth against a
-device-to-device copy, PyTorch where it is installed, and the cost of a launch. Prints a table, writes JSON and exits
-with status 0 if every check passed and every goal was reached, 1 if not, 2 without a GPU. Under numba's CUDA simulator
-(NUMBA_ENABLE_CUDASIM=1) it checks parity alone, on few pairs.
+Parity with the CPU on pairs and lists, the whole test suite on the device, compute-sanitizer where it is found,
+bandwidth against a device-to-device copy, PyTorch where it is installed, and the cost of a launch. Prints a table,
+writes JSON and exits with status 0 if every check passed and every goal was reached, 1 if not, 2 without a GPU. Under
+numba's CUDA simulator (NUMBA_ENABLE_CUDASIM=1) it checks parity alone, on few pairs.
 """
 
 import argparse
@@ -39,6 +39,8 @@ SIZES = [2**16, 2**20, 2**24, 2**26, 2**27]
 LARGE = 2**26
 PARITY_SIZES = [1, 3, 4, 255, 256, 257, 100_003, 2**22 + 5]
 SIMULATED_SIZES = [1, 3, 129]
+PARITY_LENGTHS = [0, 1, 2, 255, 256, 257, 2048, 5000]
+SIMULATED_LENGTHS = [0, 1, 2, 9]
 GOALS = {
     "share of the copy": (0.9, "at least 0.9 of a device-to-device copy"),
     "forward / torch": (4.0, "at least 4 times as fast as torch"),
@@ -67,6 +69,7 @@ def main():
     where = environment("cuda")
     print(f"{where['machine']}\n{', '.join(f'{name} {version}' for name, version in where['versions'].items())}\n")
     checks = [*parity(SIMULATED_SIZES if SIMULATING else PARITY_SIZES)]
+    checks += list_parity(SIMULATED_LENGTHS if SIMULATING else PARITY_LENGTHS)
     races = Races(PEERS, options.seconds)
     if not (SIMULATING or options.parity):
         checks += [*tests(), *sanitizers(), *launches(), *bandwidths(races), *peers(races)]
@@ -148,6 +151,29 @@ def same(expected, actual, reduction):
     pairs = zip((by_x1, by_x2), others[:2], strict=True)
     same_y = np.ndim(by_y) == 0 or by_y.size == 1 or np.array_equal(by_y, others[2], equal_nan=True)
     return same_loss and same_y and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+
+def list_parity(lengths):
+    """Compare losses, gradients and active pairs of query groups of both devices, a check a dtype and power."""
+    rng = np.random.default_rng(0)
+    rows = sum(lengths)
+    labels, weights = rng.integers(4, size=rows), rng.integers(1, 4, size=rows).astype(np.float64)
+    for dtype, power in itertools.product(("float32", "float64"), (1, 2)):
+        scores = rng.standard_normal(rows).astype(dtype)
+        results = []
+        for device in ("cpu", "cuda"):
+            given = [nr.tensor(a, device=device) for a in (scores, labels, weights)]
+            results.append(
+                nr.pairwise_hinge_loss_and_grad(
+                    *given[:2], group=lengths, weights=given[2], power=power, reduction="none", return_counts=True
+                )
+            )
+        cpu, cuda = ([result.cpu().numpy() for result in of_device] for of_device in results)
+        tolerance = 1e-12 if dtype == "float64" else 1e-6
+        same = all(np.allclose(a, b, rtol=tolerance, atol=tolerance) for a, b in zip(cpu, cuda, strict=True))
+        same_counts = np.array_equal(cpu[2], cuda[2])
+        check = Check(f"lists as on the CPU, {dtype}, power {power}", f"{len(lengths)} lists", same and same_counts)
+        yield told(check)
 
 
 # ---------------------------------------------------------------- the tests, and the sanitizer
