@@ -174,10 +174,10 @@ def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False,
         wants_total=with_loss and not each,
     )
     gradients = [_finish_gradient(pairs, i, results[i], out) if wanted[i] else None for i in range(3)]
+    loss = arrays.cast(losses if each else total, pairs.dtype) if with_loss else None
     if into is not None and into is not losses:
-        arrays.copy_to(into, losses)
-    loss = losses if each else total
-    return (arrays.cast(loss, pairs.dtype) if with_loss else None), gradients
+        arrays.copy_to(into, loss)
+    return loss, gradients
 
 
 def _array(value):
