@@ -1,6 +1,7 @@
 """Programs that call losses where that is delicate: test_host_process.py runs each in a process of its own.
 
-``python host_processes.py NAME`` runs the program of that name. They import numbarank inside, since some fork before.
+``python host_processes.py NAME`` runs the program of that name, and says when it came to its end. They import numbarank
+inside, since some fork before.
 """
 
 import asyncio
@@ -378,3 +379,4 @@ def more_pairs_than_int32_counts():
 
 if __name__ == "__main__":
     globals()[sys.argv[1]]()
+    print("finished")

@@ -22,6 +22,7 @@ pytestmark = [
 ]
 
 PROGRAMS = Path(__file__).with_name("host_processes.py")
+FINISHED = "finished\n"  # what a program prints last, all its own assertions behind it
 
 
 def start(program, layer, threads, **variables):
@@ -53,19 +54,19 @@ def layer(request):
 
 
 def test_many_threads_beside_the_users_own_parallel_functions(layer):
-    run("threads", layer)
+    assert run("threads", layer).endswith(FINISHED)
 
 
 def test_forks_after_use(layer):
-    run("forks", layer)
+    assert run("forks", layer).endswith(FINISHED)
 
 
 def test_forks_before_the_import(layer):
-    run("forks_before_the_import", layer)
+    assert run("forks_before_the_import", layer).endswith(FINISHED)
 
 
 def test_forks_before_the_pool_keep_their_own(layer):
-    run("forks_before_the_pool", layer)
+    assert run("forks_before_the_pool", layer).endswith(FINISHED)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
@@ -87,16 +88,16 @@ def test_a_process_that_linux_says_nothing_about_may_be_a_fork(monkeypatch, stat
 
 
 def test_a_fork_during_a_compilation():
-    run("fork_during_a_compilation", NUMBARANK_CACHE="0")
+    assert run("fork_during_a_compilation", NUMBARANK_CACHE="0").endswith(FINISHED)
 
 
 def test_asyncio_and_the_users_own_parallel_functions_call_losses(layer):
-    run("workers", layer)
+    assert run("workers", layer).endswith(FINISHED)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("joblib") is None, reason="joblib is not installed")
 def test_joblib_workers_call_losses():
-    run("loky_workers")
+    assert run("loky_workers").endswith(FINISHED)
 
 
 def test_settings_stay_and_change_no_bit(layer):
@@ -109,26 +110,26 @@ def test_a_layer_that_cannot_be_loaded_leaves_serial_loops():
 
 
 def test_an_interrupt_reaches_the_caller():
-    run("interrupts")
+    assert run("interrupts").endswith(FINISHED)
 
 
 def test_out_of_memory_reaches_the_caller():
-    run("no_memory")
+    assert run("no_memory").endswith(FINISHED)
 
 
 def test_a_thousand_times_the_same_bits(layer):
-    run("a_thousand_times", layer, threads=4)
+    assert run("a_thousand_times", layer, threads=4).endswith(FINISHED)
 
 
 def test_memory_stays_flat():
-    run("leaks")
+    assert run("leaks").endswith(FINISHED)
 
 
 @pytest.mark.slow
 def test_more_pairs_than_int32_counts():
     if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 18 * 2**30:
         pytest.skip("needs 18 GiB of memory")
-    run("more_pairs_than_int32_counts")
+    assert run("more_pairs_than_int32_counts").endswith(FINISHED)
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])

@@ -35,7 +35,7 @@ PLACES = {
 every_place = pytest.mark.parametrize("place", PLACES)
 
 
-def refused(place, value, errors=(TypeError, ValueError, BufferError), words=""):
+def assert_refused(place, value, errors=(TypeError, ValueError, BufferError), words=""):
     with pytest.raises(errors) as caught:
         PLACES[place](value)
     assert type(caught.value) in (TypeError, ValueError, BufferError)
@@ -94,21 +94,21 @@ LYING = {
 @every_place
 @pytest.mark.parametrize("kind", RAISING)
 def test_objects_that_raise(cpu, place, kind):
-    refused(place, RAISING[kind])
+    assert_refused(place, RAISING[kind])
 
 
 @every_place
 @pytest.mark.parametrize("kind", LYING)
 def test_objects_that_lie(cpu, place, kind):
-    refused(place, LYING[kind])
+    assert_refused(place, LYING[kind])
 
 
 @every_place
 @pytest.mark.parametrize("kind", [*RAISING, *LYING])
 def test_such_objects_in_lists(cpu, place, kind):
     value = (RAISING | LYING)[kind]
-    refused(place, [value, 1.0])
-    refused(place, [[1.0], [value]])
+    assert_refused(place, [value, 1.0])
+    assert_refused(place, [[1.0], [value]])
 
 
 def test_a_number_that_numpy_does_not_know(cpu):
@@ -117,18 +117,18 @@ def test_a_number_that_numpy_does_not_know(cpu):
     kind = type("Number", (), {"__float__": raises})
     numbers.Number.register(kind)
     for place in PLACES:
-        refused(place, kind(), TypeError)
+        assert_refused(place, kind(), TypeError)
 
 
 @every_place
 def test_lists_without_an_end(cpu, place):
     endless = [1.0]
     endless.append(endless)
-    refused(place, endless)
+    assert_refused(place, endless)
     deep = 1.0
     for _ in range(100):
         deep = [deep]
-    refused(place, deep)
+    assert_refused(place, deep)
 
 
 @pytest.mark.parametrize("shape", [lambda self: (1000,), raises], ids=["lies", "raises"])
@@ -157,9 +157,9 @@ MASKED = np.ma.masked_array([1.0, 2.0, 3.0], [True, False, False])
     ids=["some", "none", "the constant", "empty", "0-d"],
 )
 def test_a_mask_is_never_dropped(cpu, place, value):
-    refused(place, value, TypeError)
-    refused(place, [value], TypeError)
-    refused(place, (1.0, [value]), TypeError)
+    assert_refused(place, value, TypeError)
+    assert_refused(place, [value], TypeError)
+    assert_refused(place, (1.0, [value]), TypeError)
 
 
 def test_a_mask_is_never_dropped_by_a_tensor(cpu):
@@ -182,7 +182,7 @@ def test_a_mask_is_never_dropped_by_a_tensor(cpu):
 
 def test_a_masked_buffer_is_refused_untouched(cpu):
     buffer = MASKED.copy()
-    refused("out[0]", buffer, TypeError, "MaskedArray")
+    assert_refused("out[0]", buffer, TypeError, "MaskedArray")
     assert_bits(buffer.data, MASKED.data)
 
 
@@ -345,7 +345,7 @@ def on_cuda(place, value):
         nr.margin_ranking_loss_and_grad(x, x, x, reduction="none", **options)
 
 
-def refused_on_cuda(place, value, error, words):
+def assert_refused_on_cuda(place, value, error, words):
     with pytest.raises(error) as caught:
         on_cuda(place, value)
     assert type(caught.value) is error
@@ -410,7 +410,7 @@ def test_bad_interfaces_are_refused_before_their_pointer_is_used(bad, monkeypatc
     put(np.ones((2, 3)), "cuda")
     monkeypatch.setattr(driver, "array_at", lambda *_: pytest.fail("the pointer is used"))
     for place in PLACES:
-        refused_on_cuda(place, Foreign(np.ones((2, 3)), **replaced), error, words)
+        assert_refused_on_cuda(place, Foreign(np.ones((2, 3)), **replaced), error, words)
 
 
 INTERFACES = {
@@ -426,7 +426,9 @@ INTERFACES = {
 @every_place
 @pytest.mark.parametrize("interface", INTERFACES.values(), ids=INTERFACES.keys())
 def test_interfaces_that_are_none(place, interface):
-    refused_on_cuda(place, types.SimpleNamespace(__cuda_array_interface__=interface), TypeError, "SimpleNamespace")
+    assert_refused_on_cuda(
+        place, types.SimpleNamespace(__cuda_array_interface__=interface), TypeError, "SimpleNamespace"
+    )
 
 
 @simulated
@@ -488,7 +490,7 @@ def test_capsules_that_do_not_hold_what_they_say(place, bad):
     field, value, error, words = bad
     capsule = nr.ones(2, 3, device="cuda").__dlpack__()
     setattr(dlpack._pointer(id(capsule), b"dltensor").contents.tensor, field, value)
-    refused_on_cuda(place, Producer(capsule), error, words)
+    assert_refused_on_cuda(place, Producer(capsule), error, words)
 
 
 @simulated
@@ -496,7 +498,7 @@ def test_capsules_that_do_not_hold_what_they_say(place, bad):
 def test_a_capsule_is_used_once(place):
     producer = Producer(nr.ones(2, 3, device="cuda").__dlpack__())
     on_cuda(place, producer)
-    refused_on_cuda(place, producer, BufferError, "has not been used")
+    assert_refused_on_cuda(place, producer, BufferError, "has not been used")
 
 
 @simulated

@@ -19,7 +19,7 @@ every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 both_floats = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
-def close(actual, expected, size=None):
+def assert_close(actual, expected, size=None):
     """Equal within the tolerance of the dtype, relative to a size."""
     actual, expected = host(actual), np.asarray(expected)
     assert actual.shape == expected.shape
@@ -45,8 +45,8 @@ def check(device, scores, labels, offsets=None, margin=1.0, power=1, weights=Non
     size = np.abs(expected.loss(reduction))
     if scores.dtype == np.float32:
         size = size + abs(margin) ** power * (np.bincount(expected.groups, minlength=len(size)) if size.ndim else 1)
-    close(loss, expected.loss(reduction), size)
-    close(gradient.reshape(-1), expected.gradient(reduction), expected.gradient_size(reduction))
+    assert_close(loss, expected.loss(reduction), size)
+    assert_close(gradient.reshape(-1), expected.gradient(reduction), expected.gradient_size(reduction))
     assert gradient.dtype == scores.dtype
     assert host(loss).dtype == scores.dtype
     if weights is None:
@@ -155,7 +155,7 @@ def test_a_common_offset_changes_nothing(device, dtype, power):
     check(device, scores + dtype(1e6), labels, None, 0.25, power, None, "sum")
     plain = nr.pairwise_hinge_loss(put(scores, device), put(labels, device), power=power)
     moved = nr.pairwise_hinge_loss(put(scores + dtype(1e6), device), put(labels, device), power=power)
-    close(moved, host(plain).astype(np.float64))
+    assert_close(moved, host(plain).astype(np.float64))
 
 
 @powers
@@ -183,8 +183,8 @@ def test_half_types_are_computed_in_float32(device, dtype):
     loss, gradient = nr.pairwise_hinge_loss_and_grad(put(scores.astype(dtype), device), put(labels, device))
     assert (loss.dtype, gradient.dtype) == (dtype, dtype)
     expected = reference.AllPairs(scores, labels)
-    close(loss, expected.loss("mean"))
-    close(gradient, expected.gradient("mean"))
+    assert_close(loss, expected.loss("mean"))
+    assert_close(gradient, expected.gradient("mean"))
 
 
 def test_integer_scores_count_as_float64(device):
@@ -206,8 +206,8 @@ def test_lists_in_rows_with_a_mask(device, power):
     loss, gradient = nr.pairwise_hinge_loss_and_grad(
         put(spoiled, device), put(labels, device), where=put(where, device), reduction="none"
     )
-    close(loss, expected[0])
-    close(gradient, expected[1])
+    assert_close(loss, expected[0])
+    assert_close(gradient, expected[1])
     assert (host(gradient)[~where] == 0).all()
 
 
@@ -240,8 +240,10 @@ def check_any(device, scores, labels, offsets, margin, power, weights, reduction
     assert np.allclose(host(counts), expected.counts(), rtol=1e-12, atol=0)
     largest = 2 * np.abs(scores.astype(np.float64)).max(initial=0) + abs(margin)
     size = largest**power * expected.weights.sum() / expected.divisor(reduction)
-    close(loss, expected.loss(reduction), size)
-    close(gradient, expected.gradient(reduction), expected.gradient_size(reduction) + (largest if power == 2 else 0))
+    assert_close(loss, expected.loss(reduction), size)
+    assert_close(
+        gradient, expected.gradient(reduction), expected.gradient_size(reduction) + (largest if power == 2 else 0)
+    )
 
 
 # ---------------------------------------------------------------- agreement with margin_ranking_loss
@@ -263,10 +265,10 @@ def test_margin_ranking_loss_of_the_pairs_written_out(device, dtype, reduction):
             put(scores, device), put(labels, device), margin=margin, reduction=reduction, gradient=upstream,
             return_counts=True,
         )  # fmt: skip
-        close(np.squeeze(host(loss)), pairs.astype(np.float64).sum() if reduction == "none" else float(pairs))
+        assert_close(np.squeeze(host(loss)), pairs.astype(np.float64).sum() if reduction == "none" else float(pairs))
         expected = np.bincount(winners, by_winner, len(scores)) + np.bincount(losers, by_loser, len(scores))
         size = np.bincount(winners, -by_winner, len(scores)) + np.bincount(losers, by_loser, len(scores))
-        close(gradient, expected, size)
+        assert_close(gradient, expected, size)
         active = by_loser != 0
         expected = np.bincount(winners, active, len(scores)) + np.bincount(losers, active, len(scores))
         assert host(counts).tolist() == expected.tolist()
@@ -607,4 +609,4 @@ def test_rax(cpu):
     scores, labels = rng.standard_normal((4, 12)).astype(np.float32), rng.integers(0, 3, (4, 12)).astype(np.float32)
     where = rng.random((4, 12)) < 0.8
     expected = rax.pairwise_hinge_loss(scores, labels, where=where)
-    close(nr.pairwise_hinge_loss(scores, labels, where=where), float(expected))
+    assert_close(nr.pairwise_hinge_loss(scores, labels, where=where), float(expected))

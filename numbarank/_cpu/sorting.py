@@ -28,7 +28,7 @@ def loop_together(is_parallel):
 
 def sort_key(number):
     """Return a number of 64 bits that stands in the same order; 0 and -0 have the same. Only for compiled loops."""
-    raise NotImplementedError
+    raise TypeError("sort_key works in compiled loops only")
 
 
 @overload(sort_key)
