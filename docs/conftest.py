@@ -1,0 +1,17 @@
+"""The examples of a page about another package are skipped where that package is missing."""
+
+from importlib.util import find_spec
+
+import pytest
+
+NEEDED = {
+    "boosting.md": ("lightgbm", "xgboost"),
+    "distributed.md": ("dask", "distributed"),
+    "torch.md": ("torch",),
+}
+
+
+def pytest_itemcollected(item):
+    missing = [package for package in NEEDED.get(item.path.name, ()) if find_spec(package) is None]
+    if missing:
+        item.add_marker(pytest.mark.skip(reason=f"{item.path.name} needs {' and '.join(missing)}"))
