@@ -43,7 +43,7 @@ class Groups:
     array([3., 3.])
     """
 
-    __slots__ = ("_offsets", "on_devices")
+    __slots__ = ("_longest", "_offsets", "on_devices")
 
     def __init__(self, *, qid: ArrayLike | None = None, group: ArrayLike | None = None) -> None:
         if (qid is None) == (group is None):
@@ -51,13 +51,13 @@ class Groups:
             raise TypeError(f"Groups takes either qid or group; it got {given}")
         self._offsets = _offsets_of_ids(qid) if group is None else _offsets_of_counts(group)
         self._offsets.flags.writeable = False
-        self.on_devices = {}
+        self._longest, self.on_devices = None, {}
 
     @classmethod
     def of_offsets(cls, offsets):
         """Return the groups that start, and the last one ends, at these offsets."""
         groups = cls.__new__(cls)
-        groups._offsets, groups.on_devices = offsets, {}
+        groups._offsets, groups._longest, groups.on_devices = offsets, None, {}
         return groups
 
     @property
@@ -73,7 +73,9 @@ class Groups:
     @property
     def longest(self) -> int:
         """How many rows the longest group has."""
-        return int(self.sizes.max(initial=0))
+        if self._longest is None:
+            self._longest = int(self.sizes.max(initial=0))
+        return self._longest
 
     @property
     def rows(self) -> int:

@@ -19,6 +19,17 @@ every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 both_floats = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
+@pytest.fixture(params=["every pair", "sorted"] if not SIMULATOR else ["every pair"], autouse=True, scope="module")
+def way(request):
+    """Short groups as they are walked over, and as if they were longer."""
+    from numbarank._cpu import short_groups
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "sorted":
+            patch.setattr(short_groups, "LONGEST", 0)
+        yield
+
+
 def assert_close(actual, expected, size=None):
     """Equal within the tolerance of the dtype, relative to a size."""
     actual, expected = host(actual), np.asarray(expected)
@@ -97,6 +108,12 @@ def test_labels_of_both_zeros_are_equal(device):
     assert float(host(loss)) == 0
 
 
+def test_large_scores_in_the_right_order_cost_nothing(cpu):
+    loss, gradient = nr.pairwise_hinge_loss_and_grad([1e200, -1e200, 0, 3e200], [2, 0, 1, 3], power=2)
+    assert loss == 0
+    assert gradient.tolist() == [0, 0, 0, 0]
+
+
 @every_reduction
 @powers
 def test_groups_without_a_pair(device, reduction, power):
@@ -169,6 +186,13 @@ def test_a_row_far_away_costs_no_places(device, power):
 def test_kinds_of_labels(device, labels):
     scores = np.array([0.5, 0.25, 2.0, 1.0])
     check(device, scores, np.array([1, 0, 0, 1]).astype(labels), reduction="sum")
+
+
+@both_floats
+def test_labels_that_differ_by_less_than_a_score_could(device, dtype):
+    labels = 1 + np.array([0, 1, 2, 1, 0]) * 2.0**-40
+    check(device, np.array([0.5, 0.25, 0, 1, -1], dtype), labels, power=2)
+    check(device, np.array([0.5, 0.25, 0, 1, -1], dtype), labels)
 
 
 @pytest.mark.parametrize("high", [np.int64(2**60), np.uint64(2**63 + 2**60)])

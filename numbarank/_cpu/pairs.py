@@ -26,6 +26,7 @@ from numbarank._cpu.memory import (
     write,
     write_past_caches,
 )
+from numbarank._exact import two_sum
 
 BLOCK = 8192
 EVEN_CHUNKS = 16  # they divide evenly among the usual numbers of threads
@@ -137,15 +138,7 @@ def chunk_length(size):
     return LANES * -(-size // (LANES * chunks))
 
 
-_chunk_length = inline(chunk_length)
-
-
-@inline
-def _two_sum(a, b):
-    """Return a + b and its rounding error (Knuth, The Art of Computer Programming, vol. 2, section 4.2.2)."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
+_chunk_length, _two_sum = inline(chunk_length), inline(two_sum)
 
 
 @inline

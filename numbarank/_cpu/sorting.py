@@ -7,6 +7,8 @@ import numpy as np
 from numba import prange, types
 from numba.extending import overload
 
+from numbarank._cpu.kernels import inline
+
 BUCKETS, DIGITS = 256, 8
 INSERTION_BELOW = 40
 _SIGN, _SIGN32 = np.uint64(1 << 63), np.uint32(1 << 31)
@@ -24,6 +26,16 @@ def loop(function):
 def loop_together(is_parallel):
     """Return the decorator for a part of loops in which all threads share the work, or one does it all."""
     return numba.njit(**_INNER, parallel=is_parallel)
+
+
+@loop
+def number_rows(where, rows):
+    """Number the rows that take part, all of them without a mask; return how many they are."""
+    size = 0
+    for row in range(len(rows)):
+        rows[size] = row
+        size += where.size == 0 or where[row]
+    return size
 
 
 def sort_key(number):
@@ -52,6 +64,13 @@ def _sort_key(number):
     if isinstance(number, types.Float):
         return of_float
     return of_signed if number.signed else of_unsigned
+
+
+@inline
+def part_of(start, stop, part, parts):
+    """Return where one of so many equal parts of a range starts and stops."""
+    size = stop - start
+    return start + size * part // parts, start + size * (part + 1) // parts
 
 
 @functools.cache

@@ -14,8 +14,10 @@ import numpy as np
 
 from numbarank._cuda import arrays, driver, memory, vectors
 from numbarank._cuda.driver import THREADS, cuda, inline
+from numbarank._exact import two_sum
 
 _DOWN = 2.0**-64
+_two_sum = inline(two_sum)
 _kept = threading.local()
 
 
@@ -109,14 +111,6 @@ def _finish(partials, blocks, divisor, dtype, stream):
     result = driver.empty((1,), dtype, stream)
     driver.launch(finish_kernel(), 1, stream, partials, blocks, float(divisor), result)
     return driver.reinterpret(result, (), dtype)
-
-
-@inline
-def _two_sum(a, b):
-    """Return a + b and its rounding error (Knuth, The Art of Computer Programming, vol. 2, section 4.2.2)."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
 
 
 @inline

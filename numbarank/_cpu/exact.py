@@ -1,0 +1,58 @@
+"""Sums that keep their rounding errors, for the loops over groups."""
+
+import math
+
+import numpy as np
+
+from numbarank import _exact
+from numbarank._cpu.kernels import inline
+from numbarank._cpu.memory import lane, lanes, write
+from numbarank._cpu.sorting import loop
+
+RUNNING = 8  # sums side by side, so that none waits for the one before
+two_sum, two_product = inline(_exact.two_sum), inline(_exact.two_product)
+
+
+@loop
+def sum_up(numbers):
+    """Return the sum of numbers, added in their order whoever computed them."""
+    high = low = 0.0
+    for number in numbers:
+        high, error = two_sum(high, number)
+        low += error
+    return high + low if math.isfinite(low) else high
+
+
+@loop
+def slopes_times_scores(slopes, scores, rows, first, last):
+    """Return the sum of the products of some rows in two numbers, as if computed with twice the bits."""
+    highs, lows = lanes(1.0), lanes(1.0)
+    aligned = first + (last - first) // RUNNING * RUNNING
+    for start in range(first, aligned, RUNNING):
+        for k in range(RUNNING):
+            product, lost = two_product(slopes[start + k], np.float64(scores[rows[start + k]]))
+            high, error = two_sum(lane(highs, k), product)
+            write(highs, k, high)
+            write(lows, k, lane(lows, k) + (error + lost))
+    high = low = 0.0
+    for k in range(RUNNING):
+        high, error = two_sum(high, lane(highs, k))
+        low += error + lane(lows, k)
+    for i in range(aligned, last):
+        product, lost = two_product(slopes[i], np.float64(scores[rows[i]]))
+        high, error = two_sum(high, product)
+        low += error + lost
+    return high, low
+
+
+@loop
+def loss_of_counts(margin, active, high, low):
+    """Return the hinge loss of all pairs from their active number and the sum of the products of slopes and scores.
+
+    The loss is homogeneous in scores and margin together, and so the sum of each times its own slope (Euler). That
+    cancels where the scores have much in common, hence the bits.
+    """
+    product, lost = two_product(np.float64(margin), np.float64(active))
+    high, error = two_sum(product, high)
+    low += error + lost
+    return max(high + low if math.isfinite(low) else high, 0.0)
