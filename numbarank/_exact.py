@@ -1,4 +1,4 @@
-"""Sums and products with their rounding errors, as plain scalars that both compilers take."""
+"""Sums and products whose special cases matter, as plain scalars that both compilers take."""
 
 
 def two_sum(a, b):
@@ -15,3 +15,8 @@ def two_product(a, b):
     a_high, b_high = big_a - (big_a - a), big_b - (big_b - b)
     a_low, b_low = a - a_high, b - b_high
     return product, a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
+
+
+def scaled(slope, factor):
+    """Return a slope times a factor; a slope of 0 stays 0 beside factors that are not finite, too."""
+    return slope * factor if slope != 0 else slope

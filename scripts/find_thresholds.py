@@ -1,13 +1,15 @@
-"""Measure from which size on parallel loops, and loops for large inputs, are faster on this machine.
+"""Measure from which size on parallel loops, loops for large inputs and sorting are faster on this machine.
 
-For each size the same call is timed both ways, side by side. The two constants stand in numbarank/_cpu/pairs.py:
-PARALLEL_FROM, above which loops take all threads, and LARGE_FROM, above which they ask for memory ahead and write
-past the caches.
+For each size the same call is timed both ways, side by side. The constants stand in numbarank/_cpu: PARALLEL_FROM of
+pairs.py and of groups.py, above which loops take all threads; LARGE_FROM of pairs.py, above which they ask for memory
+ahead and write past the caches; LONGEST of short_groups.py, up to which the pairs of a group are looked at one by one.
 """
 
 import argparse
 import functools
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from contestants import FLOAT32, MARGIN, Pairs
@@ -16,54 +18,102 @@ from tables import counted
 from timing import Contender, interleave
 
 import numbarank as nr
-from numbarank._cpu import pairs as loops
+from numbarank._cpu import groups, pairs, short_groups
 
-RANGES = {"PARALLEL_FROM": (10_000, 320_000), "LARGE_FROM": (250_000, 16_000_000)}
-ALWAYS, NEVER = 0, math.inf
+
+class Threshold(NamedTuple):
+    """A constant, and two values of it that turn a kind of loop on and off for all sizes of interest."""
+
+    module: Any
+    name: str
+    on: float
+    off: float
+    low: int
+    high: int
+    works: dict[str, Callable]
+
+    @property
+    def sizes(self):
+        """The lowest size, and its doubles up to the highest."""
+        return [self.low << k for k in range(int(math.log2(self.high / self.low)) + 1)]
+
+
+def forward(size):
+    """Return calls of the loss, on as many inputs as the caches do not hold."""
+    return [functools.partial(nr.margin_ranking_loss, *inputs) for inputs in random_pairs(size, "forward")]
+
+
+def gradients(size):
+    """Return calls of the loss with gradients into buffers."""
+    return [
+        functools.partial(nr.margin_ranking_loss_and_grad, *inputs, out=[np.ones_like(x) for x in inputs[:2]])
+        for inputs in random_pairs(size, "gradients")
+    ]
+
+
+def random_pairs(size, work):
+    """Return sets of arguments."""
+    sets = sets_of_buffers(size * FLOAT32.bytes_a_pair(work), "cpu")
+    return [
+        (given.x1, given.x2, given.y, MARGIN) for given in (Pairs.random(size, FLOAT32, seed) for seed in range(sets))
+    ]
+
+
+def lists(size, length=None, dtype=np.float32, power=1):
+    """Return a call of the loss of all pairs, with its gradient, of lists of a length, or of one."""
+    rng = np.random.default_rng(0)
+    group = nr.Groups(group=[length] * (size // length) if length else [size])
+    scores, labels = rng.standard_normal(group.rows).astype(dtype), rng.integers(0, 5, group.rows).astype(dtype)
+    return [functools.partial(nr.pairwise_hinge_loss_and_grad, scores, labels, group=group, power=power)]
+
+
+PAIRS = {"forward": forward, "with gradients, out=": gradients}
+LISTS = {f"lists of {length:,}": functools.partial(lists, length=length) for length in (10, 100, 1000)}
+ONE_LIST = {
+    f"{np.dtype(dtype).name}, power {power}": functools.partial(lists, dtype=dtype, power=power)
+    for dtype in (np.float32, np.float64)
+    for power in (1, 2)
+}
+THRESHOLDS = (
+    Threshold(pairs, "PARALLEL_FROM", 0, math.inf, 10_000, 320_000, PAIRS),
+    Threshold(pairs, "LARGE_FROM", 0, math.inf, 250_000, 16_000_000, PAIRS),
+    Threshold(groups, "PARALLEL_FROM", 0, math.inf, 1_000, 64_000, LISTS),
+    Threshold(short_groups, "LONGEST", 2048, 0, 32, 2048, ONE_LIST),
+)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=1.0, help="about how long each comparison takes (default 1)")
     seconds = parser.parse_args().seconds
-    for constant, (low, high) in RANGES.items():
-        print(f"\n{constant} is {getattr(loops, constant):,}; below, the time with it on, over the time with it off")
-        print(f"{'':<20}{'forward':>20}{'with gradients, out=':>24}")
-        for size in [low << k for k in range(int(math.log2(high / low)) + 1)]:
-            forward, gradients = (speedup(constant, work, size, seconds) for work in ("forward", "gradients"))
-            print(f"{counted(size):<20}{forward:>20.2f}{gradients:>24.2f}", flush=True)
+    for threshold in THRESHOLDS:
+        where = f"{threshold.name} of {threshold.module.__name__.rpartition('.')[2]}.py"
+        chosen = getattr(threshold.module, threshold.name)
+        print(f"\n{where} is {chosen:,}; below, the time with it on, over the time with it off")
+        print(f"{'':<10}" + "".join(f"{work:>22}" for work in threshold.works))
+        for size in threshold.sizes:
+            ratios = [speedup(threshold, calls(size), seconds) for calls in threshold.works.values()]
+            print(f"{counted(size):<10}" + "".join(f"{ratio:>22.2f}" for ratio in ratios), flush=True)
 
 
-def speedup(constant, work, size, seconds):
+def speedup(threshold, calls, seconds):
     """Return the time of a call with a kind of loop always on, as a part of that with it never on."""
-    sets = [
-        Pairs.random(size, FLOAT32, seed) for seed in range(sets_of_buffers(size * FLOAT32.bytes_a_pair(work), "cpu"))
-    ]
-    calls = [prepared(work, pairs) for pairs in sets]
     contenders = [
-        Contender(str(value), [functools.partial(with_constant, constant, value, call) for call in calls])
-        for value in (ALWAYS, NEVER)
+        Contender(str(value), [functools.partial(with_value, threshold, value, call) for call in calls])
+        for value in (threshold.on, threshold.off)
     ]
     on, off = (np.median(per_call) for per_call in interleave(contenders, seconds))
     return on / off
 
 
-def prepared(work, pairs):
-    """Return a call of the loss, or of the loss with gradients into buffers."""
-    inputs = (pairs.x1, pairs.x2, pairs.y, MARGIN)
-    if work == "forward":
-        return functools.partial(nr.margin_ranking_loss, *inputs)
-    return functools.partial(nr.margin_ranking_loss_and_grad, *inputs, out=[np.ones_like(x) for x in inputs[:2]])
-
-
-def with_constant(constant, value, call):
+def with_value(threshold, value, call):
     """Make a call while a constant of the loops has another value."""
-    chosen = getattr(loops, constant)
-    setattr(loops, constant, value)
+    chosen = getattr(threshold.module, threshold.name)
+    setattr(threshold.module, threshold.name, value)
     try:
         return call()
     finally:
-        setattr(loops, constant, chosen)
+        setattr(threshold.module, threshold.name, chosen)
 
 
 if __name__ == "__main__":

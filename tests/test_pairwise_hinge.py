@@ -115,6 +115,15 @@ def test_large_scores_in_the_right_order_cost_nothing(cpu):
 
 
 @every_reduction
+def test_an_infinite_upstream_gradient_reaches_rows_of_active_pairs_only(cpu, reduction):
+    _, gradient = nr.pairwise_hinge_loss_and_grad(
+        np.array([[5.0, 0.5, 1.0, 3.0]]), np.array([[3, 2, 1, 0]]), where=np.array([[True, True, True, False]]),
+        reduction=reduction, gradient=np.array([INF]) if reduction == "none" else INF,
+    )  # fmt: skip
+    assert gradient.tolist() == [[0, -INF, INF, 0]]
+
+
+@every_reduction
 @powers
 def test_groups_without_a_pair(device, reduction, power):
     scores, labels = put(np.array([1.0, 2.0, 3.0]), device), put(np.array([1, 4, 4]), device)

@@ -10,7 +10,7 @@ from numbarank._cpu.memory import lane, lanes, write
 from numbarank._cpu.sorting import loop
 
 RUNNING = 8  # sums side by side, so that none waits for the one before
-two_sum, two_product = inline(_exact.two_sum), inline(_exact.two_product)
+scaled, two_sum, two_product = map(inline, (_exact.scaled, _exact.two_sum, _exact.two_product))
 
 
 @loop

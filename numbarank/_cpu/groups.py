@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from numbarank._cpu import short_groups, sorted_groups, threads
-from numbarank._cpu.exact import sum_up
+from numbarank._cpu.exact import scaled, sum_up
 from numbarank._cpu.kernels import Kernel, inline
 from numbarank._cpu.sorting import loop, number_rows, part_of
 
@@ -229,10 +229,8 @@ def _sorting_walkers(order, finish):
         scores, _, weights, _ = _rows_of(group, offsets, given)
         gradient, counts = _results_of(group, offsets, results)
         first, last = offsets[group], offsets[group + 1]
-        rows, starts = (
-            ordered.rows[first : first + ordered.sizes[group]],
-            ordered.starts[first + group : last + group + 1],
-        )
+        rows = ordered.rows[first : first + ordered.sizes[group]]
+        starts = ordered.starts[first + group : last + group + 1]
         results.losses[group] = finish(
             scores, weights, rows, starts, ordered.blocks[group], margin, is_squared, factor, gradient, counts
         )
@@ -261,7 +259,7 @@ def kernel(formula, longest, is_parallel):
                 return 0.0, fault
 
         for chunk in prange(chunks):
-            bench = short_groups.bench(scores, labels)
+            bench = short_groups.bench(scores, labels, longest_short)
             for group in _groups_in(chunk, chunks, offsets):
                 if _kind_of(group, offsets, longest_short) == SHORT:
                     factor = 1.0 if is_mean else upstream[group % len(upstream)]
@@ -290,7 +288,7 @@ def kernel(formula, longest, is_parallel):
                     if _kind_of(group, offsets, longest_short) == SHORT:
                         factor = upstream[group % len(upstream)] / divisor
                         for row in range(offsets[group], offsets[group + 1]):
-                            gradient[row] = factor * gradient[row]
+                            gradient[row] = scaled(np.float64(gradient[row]), factor)
         if has_sorted:
             for chunk in prange(chunks):
                 for group in _groups_in(chunk, chunks, offsets):

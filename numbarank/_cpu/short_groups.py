@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numbarank._cpu.exact import loss_of_counts, slopes_times_scores
+from numbarank._cpu.exact import loss_of_counts, scaled, slopes_times_scores
 from numbarank._cpu.kernels import inline
 from numbarank._cpu.sorting import loop, number_rows
 
@@ -32,21 +32,27 @@ class Bench(NamedTuple):
     pairs: np.ndarray
 
 
+@inline
+def _whole_registers(size):
+    return (size + PADDING - 1) // PADDING * PADDING
+
+
 @loop
-def bench(scores, labels):
+def bench(scores, labels, longest):
     """Return a bench for groups of these arrays' dtypes."""
+    places = _whole_registers(longest)
     return Bench(
-        np.empty(LONGEST, np.int32),
-        np.empty(LONGEST, scores.dtype),
-        np.empty(LONGEST, scores.dtype),
-        np.empty(LONGEST, labels.dtype),
-        np.empty(LONGEST),
-        np.empty(LONGEST, np.int32),
-        np.empty(LONGEST, np.int32),
-        np.empty(LONGEST),
-        np.empty(LONGEST),
-        np.empty(LONGEST),
-        np.empty(LONGEST),
+        np.empty(places, np.int32),
+        np.empty(places, scores.dtype),
+        np.empty(places, scores.dtype),
+        np.empty(places, labels.dtype),
+        np.empty(places),
+        np.empty(places, np.int32),
+        np.empty(places, np.int32),
+        np.empty(places),
+        np.empty(places),
+        np.empty(places),
+        np.empty(places),
     )
 
 
@@ -69,11 +75,6 @@ def _lay_out(bench, scores, labels, where):
         _rank(bench, size)
     bench.labels[size : _whole_registers(size)] = np.nan
     return size
-
-
-@inline
-def _whole_registers(size):
-    return (size + PADDING - 1) // PADDING * PADDING
 
 
 @loop
@@ -193,6 +194,6 @@ def write(bench, size, factor, gradient, counts):
         counts[:] = 0
     for i in range(size):
         if len(gradient) > 0:
-            gradient[bench.rows[i]] = factor * bench.slopes[i]
+            gradient[bench.rows[i]] = scaled(bench.slopes[i], factor)
         if len(counts) > 0:
             counts[bench.rows[i]] = bench.active[i]

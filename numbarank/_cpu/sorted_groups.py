@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from numbarank._cpu.exact import loss_of_counts, slopes_times_scores, sum_up, two_sum
+from numbarank._cpu.exact import loss_of_counts, scaled, slopes_times_scores, sum_up, two_sum
 from numbarank._cpu.kernels import inline
 from numbarank._cpu.sorting import loop, loop_together, part_of, sort_key, sorter
 
@@ -571,7 +571,7 @@ def _write(factor, sums, gradient, part, parts):
     if gradient.size > 0:
         first, last = part_of(0, len(sums.rows), part, parts)
         for i in range(first, last):
-            gradient[sums.rows[i]] = factor * sums.slopes[i]
+            gradient[sums.rows[i]] = scaled(sums.slopes[i], factor)
 
 
 @functools.cache
