@@ -131,7 +131,7 @@ def _whole_numbers(name, values, meaning):
         raise TypeError(
             f"{name} is a {type(values).__name__}; it must be a list or NumPy array in host memory, {meaning}"
         )
-    array = np.asarray(values)
+    array = _inputs.read_in_host_memory(name, values)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}; it must have one axis, {meaning}")
     if array.size == 0:

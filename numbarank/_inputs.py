@@ -2,9 +2,12 @@
 
 import contextlib
 import functools
+import inspect
 import math
 import numbers
 import operator
+import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +16,14 @@ from numbarank import _dispatch
 from numbarank._reduction import REDUCTIONS
 
 FLOAT_NAMES = ("float64", "float32", "float16", "bfloat16")
-_DLPACK_CUDA = 2
+_DLPACK_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu"}  # 3 is host memory that a GPU can reach
+_LEGACY_DEFAULT_STREAM = 1
 _COMPUTED = frozenset(map(np.dtype, ("float32", "float64")))
 _SIGNED = frozenset(map(np.dtype, ("int8", "int16", "int32", "int64")))
 _EXACT = 2**53
 _PLAIN = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
 _FROM_PYTHON = (numbers.Number, np.generic, list, tuple)
+_TORCH_EDGE = "numbarank.torch.margin_ranking_loss or numbarank.torch.pairwise_hinge_loss"
 _IN_LISTS = (*_FROM_PYTHON, np.ndarray)
 _NOT_REAL = (bool, np.bool_, complex, np.complexfloating, np.flexible, np.datetime64, np.timedelta64, np.ndarray)
 _ADVICE = {
@@ -33,12 +38,23 @@ _ADVICE = {
 
 
 class Input(NamedTuple):
-    """One argument as an array on its device; a Python number is ``weak``: its dtype does not promote."""
+    """One argument as an array on its device; a Python number is ``weak``: its dtype does not promote.
+
+    ``from_dlpack`` makes arrays of the argument's package; it is None where they are the device's own.
+    """
 
     name: str
     array: Any
     device: str
     weak: bool
+    from_dlpack: Callable | None = None
+
+
+class Stream(NamedTuple):
+    """A CUDA stream: its handle, and the object that keeps it alive."""
+
+    handle: int
+    owner: Any
 
 
 class Result(NamedTuple):
@@ -49,8 +65,10 @@ class Result(NamedTuple):
     dtype: np.dtype
 
 
-def read(name, value):
+def read(name, value, stream=None):
     """Recognise an argument and return it as an ``Input``; nothing is copied unless it is a list or a number.
+
+    An array on a device is put on the ``Stream``, or on its package's where that is None.
 
     Raises
     ------
@@ -65,11 +83,15 @@ def read(name, value):
     if issubclass(kind, _FROM_PYTHON):
         weak = issubclass(kind, numbers.Number) and not issubclass(kind, np.generic)
         return Input(name, _from_python(name, value), "cpu", weak)
-    if is_on_cuda(name, value):
-        return _on_cuda(name, value, _dispatch.backend("cuda").arrays.wrap)
+    refuse_by_name(name, value)
+    place = _place(name, value)
+    if place == "cuda":
+        return _on_cuda(name, value, _dispatch.backend(place).arrays.wrap, stream)
+    if place == "cpu":
+        return _through_dlpack(name, value)
     raise TypeError(
-        f"{name} is a {_type_name(value)}; it must be a NumPy array, a list, a number, a numbarank.Tensor or a "
-        f"CUDA array: convert it first, for example with numpy.asarray({name})"
+        f"{name} is a {_type_name(value)}; it must be a NumPy array, a list, a number, a numbarank.Tensor, a CUDA "
+        f"array or one that offers DLPack: convert it first, for example with {_conversion(name, value)}"
     )
 
 
@@ -96,15 +118,25 @@ def _is_small_integer(value):
     return type(value) is int and -_EXACT <= value <= _EXACT
 
 
+def _is_whole(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def is_on_cuda(name, value):
     """Tell whether a foreign object offers a CUDA array, without importing its package."""
+    return _place(name, value) == "cuda"
+
+
+def _place(name, value):
+    """Return where a foreign object offers an array, 'cpu' or 'cuda', or None."""
     if isinstance(value, type):
-        return False
+        return None
     with _blaming(f"{name} is a {_type_name(value)} that does not give out its memory"):
         if getattr(type(value), "__cuda_ndarray__", False) or hasattr(value, "__cuda_array_interface__"):
-            return True
+            return "cuda"
         device = value.__dlpack_device__() if hasattr(value, "__dlpack_device__") else None
-        return isinstance(device, tuple) and len(device) == 2 and bool(device[0] == _DLPACK_CUDA)
+        is_known = isinstance(device, tuple) and len(device) == 2 and isinstance(device[0], numbers.Integral)
+        return _DLPACK_DEVICES.get(int(device[0])) if is_known else None
 
 
 @functools.lru_cache  # NumPy makes a dtype's name anew each time
@@ -138,6 +170,11 @@ def common_device(input1, input2, target):
         places = ", ".join(f"{item.name} is on {item.device}" for item in inputs)
         raise ValueError(f"{places}; all must be on one device: move them with numbarank.tensor(x, device=...)")
     return devices.pop() if devices else "cpu"
+
+
+def kind_of_loss(inputs):
+    """Return what makes the loss an array of the package of the first input that is on a device."""
+    return next((item.from_dlpack for item in inputs if item.device != "cpu"), None)
 
 
 def loss_dtype(input1, input2, target):
@@ -190,6 +227,48 @@ def output_shape(input1, input2, target):
 def read_margin(margin):
     """Return the margin as a Python float, or raise TypeError."""
     return _real_number("margin", margin)
+
+
+def read_stream(stream):
+    """Return a stream argument as a ``Stream``, or None.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a handle nor an object that has one.
+    ValueError
+        If it is a handle that no stream has.
+    """
+    if stream is None:
+        return None
+    with _blaming(f"stream is a {_type_name(stream)} without a handle"):
+        handle = stream if _is_whole(stream) else _handle_of(stream)
+    if not _is_whole(handle):
+        raise TypeError(
+            f"stream is {_shown(stream)}; it must be a stream of CuPy, PyTorch or numba, another with __cuda_stream__, "
+            "or a handle: an int"
+        )
+    if not 0 < handle < 2**64:
+        raise ValueError(
+            f"stream is {_shown(stream)}; a handle is more than 0: 1 is the legacy default stream, 2 the per-thread one"
+        )
+    return Stream(int(handle), stream)
+
+
+def _handle_of(stream):
+    """Return the handle of a package's stream, in which 0 stands for the legacy default one; None without any."""
+    if hasattr(stream, "__cuda_stream__"):
+        return stream.__cuda_stream__()[1] or _LEGACY_DEFAULT_STREAM
+    for name in ("cuda_stream", "ptr"):
+        if hasattr(stream, name):
+            return getattr(stream, name) or _LEGACY_DEFAULT_STREAM
+    return int(stream) or _LEGACY_DEFAULT_STREAM if hasattr(stream, "handle") else None
+
+
+def check_stream(stream, device):
+    """Raise ValueError where a stream is given and the inputs are on no CUDA device."""
+    if stream is not None and device == "cpu":
+        raise ValueError("stream is given and the inputs are on the CPU, which has no streams: leave stream out")
 
 
 def read_flag(name, value):
@@ -290,7 +369,10 @@ def _as_array(name, buffer, device, arrays):
         return buffer
     if device != "cpu" and is_on_cuda(name, buffer):
         return _on_cuda(name, buffer, arrays.wrap_writable).array
-    expected = "a numpy.ndarray, and no subclass of it" if device == "cpu" else f"an array on {device}"
+    expected = f"an array on {device}"
+    if device == "cpu":
+        has_view = _is_a(buffer, "torch", "Tensor")
+        expected = "a numpy.ndarray, and no subclass of it" + (f": pass {name}.numpy()" if has_view else "")
     raise TypeError(f"{name} is a {_type_name(buffer)}; it must be {expected}")
 
 
@@ -336,11 +418,72 @@ def _check_elements(values):
                 _check_elements(value)
 
 
-def _on_cuda(name, value, wrap):
+def _on_cuda(name, value, wrap, stream=None):
     with _blaming(f"{name} is a {_type_name(value)} that is no usable CUDA array"):
-        array = wrap(value)
+        from_dlpack, current_stream = _package_of(value)
+        array = wrap(value, current_stream, stream)
     _check_dtype(name, array.dtype)
-    return Input(name, array, _dispatch.backend("cuda").arrays.device_of(array), False)
+    return Input(name, array, _dispatch.backend("cuda").arrays.device_of(array), False, from_dlpack)
+
+
+def _package_of(value):
+    """Return what turns results into arrays of a CUDA array's package, and the stream that it works on now.
+
+    Either is None where that is not needed: CuPy's arrays name the stream themselves.
+    """
+    if _is_a(value, "torch", "Tensor"):
+        torch = sys.modules["torch"]
+        return torch.from_dlpack, torch.cuda.current_stream(value.device).cuda_stream or _LEGACY_DEFAULT_STREAM
+    if _is_a(value, "cupy", "ndarray"):
+        return sys.modules["cupy"].from_dlpack, None
+    return None, None
+
+
+def _through_dlpack(name, value):
+    with _blaming(f"{name} is a {_type_name(value)} that gives out no usable memory"):
+        if str(getattr(value, "dtype", "")).endswith("bfloat16"):
+            is_tensor = _is_a(value, "torch", "Tensor")
+            way = f"{name}.float(), or use {_TORCH_EDGE}" if is_tensor else f"numpy.asarray({name})"
+            raise TypeError(f"NumPy takes no bfloat16 through DLPack; pass {way}")
+        array = _dispatch.backend("cpu").arrays.wrap(value)
+    _check_dtype(name, array.dtype)
+    return Input(name, array, "cpu", False)
+
+
+def refuse_by_name(name, value):
+    """Raise TypeError for arrays that have no values yet, or would lose something here, and name their way."""
+    if _is_a(value, "dask.array", "Array"):
+        raise TypeError(
+            f"{name} is a dask array; use the function of the same name of numbarank.dask, as in "
+            "numbarank.dask.margin_ranking_loss"
+        )
+    if _is_a(value, "jax.core", "Tracer"):
+        raise TypeError(
+            f"{name} is a JAX tracer, which has no values yet: call numbarank in a function given to "
+            "jax.pure_callback, or outside of jax.jit, jax.grad and jax.vmap"
+        )
+    if _is_a(value, "torch", "Tensor"):
+        with _blaming(f"{name} is a {_type_name(value)} that cannot be read"):
+            _refuse_tensor(name, value)
+
+
+def _refuse_tensor(name, tensor):
+    if tensor.requires_grad:
+        raise TypeError(f"it requires a gradient, which would end here; use {_TORCH_EDGE}, or pass {name}.detach()")
+    if tensor.is_neg():
+        raise TypeError(f"its memory holds the negatives of its values; pass {name}.resolve_neg()")
+
+
+def _is_a(value, module, name):
+    """Tell whether a value is of a class of a package, which is loaded if that is so, and never imported for it."""
+    kind = getattr(sys.modules.get(module), name, ())
+    return issubclass(type(value), kind)
+
+
+def _conversion(name, value):
+    """Return the call that makes a NumPy array of an object of a package without DLPack."""
+    methods = (method for method in ("to_numpy", "toarray") if inspect.getattr_static(type(value), method, None))
+    return next((f"{name}.{method}()" for method in methods), f"numpy.asarray({name})")
 
 
 def _check_dtype(name, dtype):
@@ -434,12 +577,19 @@ def _name_of(kind):
 # ---------------------------------------------------------------- lists
 
 
-def read_mask(where):
+def read_mask(where, stream=None):
     """Return the mask of the rows that take part as an ``Input``, or raise TypeError."""
-    item = read("where", where)
+    item = read("where", where, stream)
     if item.array.dtype.kind != "b":
         raise TypeError(f"where has dtype {item.array.dtype}; it must be bool: pass where != 0")
     return item
+
+
+def read_in_host_memory(name, values):
+    """Return what NumPy makes of values that are not computed with on a device."""
+    refuse_by_name(name, values)
+    with _blaming(f"{name} does not make an array"):
+        return np.asarray(values)
 
 
 def device_of_all(inputs):

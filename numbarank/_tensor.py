@@ -381,6 +381,11 @@ class Tensor:
         return _rebuild, (self._arrays().to_host(self._data), self._device, self._requires_grad, self._grad)
 
 
+def hand_back(array, from_dlpack, device):
+    """Return a result as an array of the caller's package, which takes its memory over, or as it is."""
+    return array if from_dlpack is None else from_dlpack(Tensor._wrap(array, device))
+
+
 def _operands(operation, a, b, arrays):
     """Return two operands, the second of which may be a number, in dtypes in which they can be combined."""
     pair = [array for array in (a, b) if hasattr(array, "dtype")]

@@ -423,7 +423,7 @@ def test_streams_wait_for_each_other_and_the_host_for_none(room, monkeypatch):
     monkeypatch.setattr(room.driver, "stream_pointer", lambda stream: stream)
     arrays = [types.SimpleNamespace(stream=stream) for stream in (0, 7, 0, 9, 7)]
     assert room.driver.common_stream(*arrays) == 7
-    assert log == [("record", 9), ("wait", 7)]
+    assert log == [("record", 0), ("wait", 7), ("record", 9), ("wait", 7)]
     assert room.driver.common_stream(arrays[0], arrays[2]) == 0
 
 

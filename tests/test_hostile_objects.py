@@ -3,6 +3,7 @@
 The first part needs no device; the second makes up device memory and needs the simulator.
 """
 
+import ctypes
 import subprocess
 import sys
 import types
@@ -136,6 +137,138 @@ def test_a_subclass_cannot_lie_about_its_memory(cpu, shape):
     attributes = {"shape": property(shape), "dtype": property(raises), "view": raises, "flags": property(raises)}
     liar = np.array([1.0, 2.0, 3.0]).view(type("Liar", (np.ndarray,), attributes))
     assert_same(nr.margin_ranking_loss(liar, np.full(3, 3.0), 1, reduction="none"), np.array([2.0, 1.0, 0.0]))
+
+
+# ---------------------------------------------------------------- DLPack in host memory
+
+
+class HostProducer:
+    """A package that offers DLPack in host memory, of a capsule that it has."""
+
+    shape = (5, 5)  # which is not asked for
+
+    def __init__(self, capsule, device=(1, 0)):
+        self.capsule, self.device = capsule, device
+
+    def __dlpack_device__(self):
+        return self.device
+
+    def __dlpack__(self, **options):
+        return self.capsule
+
+
+CAPSULE = np.dtype(
+    [
+        ("data", np.uint64),
+        ("device_type", np.int32),
+        ("device_id", np.int32),
+        ("ndim", np.int32),
+        ("code", np.uint8),
+        ("bits", np.uint8),
+        ("lanes", np.uint16),
+        ("shape", np.uint64),
+        ("strides", np.uint64),
+        ("byte_offset", np.uint64),
+    ]
+)
+_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+
+
+def altered(array, device=(1, 0), **fields):
+    """An object whose capsule is NumPy's, with some fields overwritten; lengths are given as tuples."""
+    capsule = array.__dlpack__()
+    tensor = np.frombuffer((ctypes.c_char * CAPSULE.itemsize).from_address(_pointer(capsule, b"dltensor")), CAPSULE)[0]
+    producer = HostProducer(capsule, device)
+    for field, value in fields.items():
+        if isinstance(value, tuple):
+            value = np.array(value, np.int64)
+            setattr(producer, f"{field}_kept", value)
+            value = value.ctypes.data
+        tensor[field] = value
+    return producer
+
+
+BAD_CAPSULES = {
+    "on a GPU": ({"device_type": 2}, TypeError, "device"),
+    "null": ({"data": 0}, BufferError, "pointer is null"),
+    "fewer than no axes": ({"ndim": -1}, ValueError, "dimensions"),
+    "more axes than there are": ({"ndim": 65}, TypeError, "dims"),
+    "negative length": ({"shape": (-1, 3)}, ValueError, "negative"),
+    "more than any memory": ({"shape": (2**62, 2**62)}, ValueError, "too big"),
+    "complex": ({"code": 5, "bits": 128, "shape": (1, 3)}, TypeError, "complex128"),
+    "an unknown code": ({"code": 77}, TypeError, "dtype"),
+    "no bits": ({"bits": 0}, TypeError, "dtype"),
+    "odd bits": ({"bits": 12}, TypeError, "dtype"),
+    "two lanes": ({"lanes": 2}, TypeError, "lanes"),
+}
+
+
+@every_place
+@pytest.mark.parametrize("bad", BAD_CAPSULES.values(), ids=BAD_CAPSULES.keys())
+def test_capsules_in_host_memory_that_do_not_hold_what_they_say(cpu, place, bad):
+    fields, error, words = bad
+    if place == "out[0]":
+        error, words = TypeError, "numpy.ndarray"
+    assert_refused(place, altered(np.ones((2, 3)), **fields), error, words)
+
+
+@every_place
+@pytest.mark.parametrize("capsule", [None, 3, "dltensor", ARRAY], ids=repr)
+def test_what_is_no_capsule_in_host_memory(cpu, place, capsule):
+    assert_refused(place, HostProducer(capsule))
+
+
+def test_a_capsule_in_host_memory_is_used_once(cpu):
+    producer = HostProducer(np.ones(3).__dlpack__())
+    assert PLACES["input1"](producer) == 0
+    assert_refused("input1", producer, ValueError)
+
+
+def test_other_objects_without_a_capsule_in_host_memory(cpu):
+    assert_refused("input1", an_object(__dlpack_device__=lambda self: (1, 0)), TypeError)
+    assert_refused("input2", an_object(__dlpack_device__=lambda self: (1, 0), __dlpack__=raises), TypeError)
+    big_endian = np.ones(3, ">f8")
+    assert_refused(
+        "target",
+        an_object(__dlpack_device__=lambda self: (1, 0), __dlpack__=lambda self, **_: big_endian.__dlpack__()),
+        BufferError,
+        "byte order",
+    )
+
+
+UNUSUAL = {
+    "no strides": lambda a: altered(a, strides=0),
+    "negative strides": lambda a: altered(a[::-1, ::-1].copy(), byte_offset=40, strides=(-3, -1)),
+    "strides of 0": lambda a: altered(np.arange(3.0), ndim=2, shape=(2, 3), strides=(0, 1)),
+    "an address that is not aligned": lambda a: altered(unaligned(a), byte_offset=1),
+    "an offset": lambda a: altered(np.r_[9.0, 9.0, a.reshape(-1)], byte_offset=16, ndim=2, shape=(2, 3), strides=0),
+    "pinned memory": lambda a: altered(a, device=(3, 0), device_type=3),
+    "read-only, of version 1": lambda a: HostProducer(read_only(a).__dlpack__(max_version=(1, 0))),
+    "nothing at a null pointer": lambda a: altered(a, data=0, shape=(0, 3)),
+}
+
+
+def unaligned(a):
+    """The array's bytes from the second one on, in an array that begins with another byte."""
+    memory = np.zeros(a.nbytes + 8, np.uint8)
+    memory[1 : a.nbytes + 1] = a.view(np.uint8).reshape(-1)
+    return memory[: a.nbytes].view(a.dtype).reshape(a.shape)
+
+
+def read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_unusual_capsules_in_host_memory_give_their_values(cpu, kind):
+    a = np.tile(np.arange(3.0), (2, 1)) if kind == "strides of 0" else np.arange(6.0).reshape(2, 3)
+    a = a[:0] if kind.startswith("nothing") else a
+    losses = nr.margin_ranking_loss(UNUSUAL[kind](np.ascontiguousarray(a)), np.zeros(a.shape), -1, reduction="none")
+    assert_same(losses, a)
 
 
 # ---------------------------------------------------------------- masks

@@ -15,8 +15,16 @@ def device_of(array):
     return "cpu"
 
 
-def empty(shape, dtype, device):
-    """Return an uninitialised array."""
+def wrap(value):
+    """Return an array on the memory that an object offers through DLPack; it may be read-only."""
+    array = np.from_dlpack(value)
+    if array.size and array.flags.owndata:  # NumPy takes new memory for a null pointer
+        raise BufferError(f"its pointer is null, and its shape {array.shape}")
+    return array
+
+
+def empty_beside(array, shape, dtype):
+    """Return an uninitialised array on the device of another."""
     return np.empty(shape, dtype)
 
 

@@ -25,15 +25,9 @@ def device_of(array):
     return f"cuda:{driver.device_of(array)}"
 
 
-def empty(shape, dtype, device):
-    """Return an uninitialised array."""
-    with driver.activate(driver.device_number(device)):
-        return driver.empty(shape, dtype)
-
-
 def empty_like(array):
     """Return an uninitialised C-contiguous array of the shape and dtype of another, on its device and stream."""
-    return _empty_beside(array, array.shape, array.dtype)
+    return empty_beside(array, array.shape, array.dtype)
 
 
 def one_like(array):
@@ -44,7 +38,8 @@ def one_like(array):
 def from_host(array, device):
     """Return a copy of a NumPy array on a device."""
     array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
-    result = empty(array.shape, array.dtype, device)
+    with driver.activate(driver.device_number(device)):
+        result = driver.empty(array.shape, array.dtype)
     if array.size:
         raw = bits_dtype(array.dtype)
         with driver.activate(driver.device_of(result)):
@@ -68,8 +63,10 @@ def to_dlpack(array, *, stream=None, max_version=None, dl_device=None, copy=None
         raise BufferError(f"the array is on {device_of(array)}; it is not copied to device {dl_device}")
     with driver.activate(driver.device_of(array)):
         array = _gather(array, array.shape, empty_like(array)) if copy else array
-        if stream != -1:
-            driver.wait(driver.stream_at(stream or dlpack.LEGACY_DEFAULT_STREAM), array.stream)
+        reader = stream or dlpack.LEGACY_DEFAULT_STREAM
+        writer = driver.stream_pointer(array.stream) or dlpack.LEGACY_DEFAULT_STREAM
+        if reader not in (-1, writer):
+            driver.wait(driver.stream_at(reader), array.stream)
         return dlpack.give(array, driver.address(array), driver.device_of(array))
 
 
@@ -100,14 +97,14 @@ def as_scalar(array):
 
 def cast(array, dtype):
     """Return an array in a dtype, rounded once; itself where it has it already."""
-    return array if array.dtype == dtype else _gather(array, array.shape, _empty_beside(array, array.shape, dtype))
+    return array if array.dtype == dtype else _gather(array, array.shape, empty_beside(array, array.shape, dtype))
 
 
 def contiguous(array, shape, dtype):
     """Return an array broadcast to a shape in a dtype, C-contiguous; itself where it is that already."""
     if array.dtype == dtype and array.shape == shape and array.is_c_contiguous():
         return array
-    return _gather(array, shape, _empty_beside(array, shape, dtype))
+    return _gather(array, shape, empty_beside(array, shape, dtype))
 
 
 def overlap(array, other):
@@ -174,10 +171,9 @@ def sum_to(array, shape, dtype):
 
 def _add_up(source, kept, summed, sizes, summed_inside):
     outputs, rows, _ = sizes
-    sums = _empty_beside(source, (outputs * rows,), np.dtype(np.float64))
+    sums = empty_beside(source, (outputs * rows,), np.dtype(np.float64))
     layout = (*_unsigned(kept), *_unsigned(summed))
-    _launch(sums_kernel(), sums.size, source, *layout, *map(np.uint64, sizes), summed_inside, sums)
-    return sums
+    return _launch(sums_kernel(), sums, source, *layout, *map(np.uint64, sizes), summed_inside)
 
 
 @functools.cache
@@ -208,9 +204,8 @@ def _combine(operation, a, b):
     shape = np.broadcast_shapes(a.shape, b.shape) if is_array(b) else tuple(a.shape)
     a = contiguous(a, shape, compute)
     b = flat(contiguous(b, shape, compute)) if is_array(b) else driver.number(b, compute)
-    result = _empty_beside(a, shape, compute)
-    _launch(combine_kernel(operation, is_array(b)), result.size, flat(a), b, flat(result))
-    return cast(result, dtype)
+    result = empty_beside(a, shape, compute)
+    return cast(_launch(combine_kernel(operation, is_array(b)), result, flat(a), b), dtype)
 
 
 def _result_dtype(a, b):
@@ -261,8 +256,7 @@ def _gather(array, shape, destination):
     layout = _broadcast_strides(array, shape)
     source, start = _memory_of(array)
     kernel = gather_kernel(array.dtype, destination.dtype)
-    _launch(kernel, destination.size, source, start, *_unsigned(_merged(layout)), flat(bits(destination)))
-    return destination
+    return _launch(kernel, destination, source, start, *_unsigned(_merged(layout)))
 
 
 @functools.cache
@@ -280,17 +274,19 @@ def gather_kernel(source_dtype, dtype):
     return gather_kernel
 
 
-def _launch(kernel, tasks, source, *arguments):
-    """Queue a kernel on the stream of the arrays that it takes."""
-    if tasks == 0:
-        return
-    device = driver.device_of(source)
-    with driver.activate(device):
-        stream = driver.common_stream(*(value for value in (source, *arguments) if is_array(value)))
-        driver.launch(kernel, driver.grid(tasks, device), stream, source, *arguments)
+def _launch(kernel, result, source, *arguments):
+    """Queue a kernel that fills a result on the stream of the arrays that it takes, and return the result."""
+    if result.size:
+        device = driver.device_of(source)
+        with driver.activate(device):
+            stream = driver.common_stream(*filter(is_array, (source, *arguments, result)))
+            driver.launch(kernel, driver.grid(result.size, device), stream, source, *arguments, flat(bits(result)))
+            driver.leave_on(result, stream)
+    return result
 
 
-def _empty_beside(array, shape, dtype):
+def empty_beside(array, shape, dtype):
+    """Return an uninitialised array on the device and the stream of another."""
     with driver.activate(driver.device_of(array)):
         return driver.empty(tuple(shape), dtype, array.stream)
 

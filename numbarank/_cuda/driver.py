@@ -110,26 +110,46 @@ def stream_pointer(stream):
     return int(stream) if stream and not SIMULATING else 0
 
 
-def stream_at(pointer):
-    """Return the stream with a handle that another package gave."""
-    return 0 if SIMULATING else cuda.external_stream(pointer)
+def stream_at(pointer, owner=None):
+    """Return the stream with a handle that another package gave; it keeps the owner alive."""
+    if SIMULATING:
+        return 0
+    stream = cuda.external_stream(pointer)
+    stream.owner = owner
+    return stream
+
+
+def on_stream(array, pointer, owner):
+    """Return an array for use on the stream with a handle, which waits for the array's own."""
+    if stream_pointer(array.stream) == pointer:
+        return array
+    stream = stream_at(pointer, owner)
+    wait(stream, array.stream)
+    return array.bind(stream)
 
 
 def common_stream(*arrays):
-    """Return a stream on which the arrays may be used: the first one's that has any, which waits for the others'."""
-    streams = {stream_pointer(array.stream): array.stream for array in arrays if array.stream}
-    first, *others = streams.values() or (0,)
-    for other in others:
-        wait(first, other)
-    return first
+    """Return a stream on which the arrays may be used: the first but the default one, which waits for the others."""
+    streams = {stream_pointer(array.stream): array.stream for array in arrays}
+    common = next(filter(None, streams), 0)
+    for pointer, stream in streams.items():
+        if pointer != common:
+            wait(streams[common], stream)
+    return streams.get(common, 0)
+
+
+def leave_on(array, stream):
+    """Leave a result on the stream that it was written on; the one that it was on before waits for that."""
+    if stream_pointer(array.stream) != stream_pointer(stream):
+        wait(array.stream, stream)
+    array.stream = stream
 
 
 def wait(stream, other):
     """Let a stream wait for what is queued on another so far; the host does not wait."""
-    if other:
-        event = cuda.event(timing=False)
-        event.record(other)
-        event.wait(stream)
+    event = cuda.event(timing=False)
+    event.record(other)
+    event.wait(stream)
 
 
 def empty(shape, dtype, stream=0):

@@ -13,26 +13,32 @@ _NUMBER_TYPESTR = re.compile("[<>=|]?[biufc][1-9][0-9]?")
 _LARGEST = 2**63
 
 
-def wrap(value):
+def wrap(value, current_stream=None, stream=None):
     """Return a device array on the memory of a numba array, or of one with a CUDA array interface or DLPack.
+
+    It is on the stream that its package names, on the one with the handle ``current_stream`` where it names none, or
+    on a third: ``stream``, a handle and its owner, waits for the one that the array is on.
 
     Raises
     ------
     TypeError, ValueError, BufferError
         If what the object says about its memory is not well formed; nothing is read through its pointer then.
     """
-    if isinstance(value, driver.DeviceArray):
-        return value
+    array = value if isinstance(value, driver.DeviceArray) else _borrow(value, current_stream)
+    return array if stream is None else driver.on_stream(array, *stream)
+
+
+def _borrow(value, current_stream):
     interface = getattr(value, "__cuda_array_interface__", None)
     if interface is None:
         return _array_at(*dlpack.take(value))
     device = _device_that_holds(value)
-    return _array_at(*_read_interface(interface), value, device)
+    return _array_at(*_read_interface(interface, current_stream), value, device)
 
 
-def wrap_writable(value):
+def wrap_writable(value, current_stream=None, stream=None):
     """Return a device array to write into on the memory of an object, which must not call itself read-only."""
-    array = wrap(value)
+    array = wrap(value, current_stream, stream)
     interface = getattr(value, "__cuda_array_interface__", None)
     if interface is not None and interface["data"][1]:
         raise ValueError("its memory is read-only")
@@ -49,7 +55,7 @@ def _device_that_holds(value):
     return int(device[1])
 
 
-def _read_interface(interface):
+def _read_interface(interface, current_stream):
     """Return address, shape, strides in bytes, dtype and stream of a CUDA array interface (version 0 to 3)."""
     if not isinstance(interface, dict):
         raise TypeError(f"__cuda_array_interface__ is a {type(interface).__name__}; it must be a dict")
@@ -61,7 +67,8 @@ def _read_interface(interface):
     if interface.get("mask") is not None:
         raise TypeError("__cuda_array_interface__ has a mask; numbarank has no masks: pass the unmasked elements")
     shape, strides = interface["shape"], interface.get("strides")
-    return _address(interface["data"]), shape, strides, _dtype(interface["typestr"]), _stream(interface.get("stream"))
+    stream = _stream(interface.get("stream", current_stream))
+    return _address(interface["data"]), shape, strides, _dtype(interface["typestr"]), stream
 
 
 def _address(data):

@@ -52,7 +52,7 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
         stream = driver.common_stream(*filter(arrays.is_array, given))
         if groups.rows == 0:
             return _nothing(losses, len(groups), scores), -1
-        tasks = _tasks(groups, device)
+        tasks = _tasks(groups, device, stream)
         count = len(tasks.groups)
         slopes = driver.empty((groups.rows,), _FLOAT64, stream)
         sums = driver.empty((2, count), _FLOAT64, stream)
@@ -83,7 +83,7 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
             driver.launch(write_kernel(), blocks, stream, slopes, results, arrays.flat(gradient))
         for array in (losses, gradient, counts, results):
             if array is not None:
-                array.stream = stream
+                driver.leave_on(array, stream)
         return driver.reinterpret(results[:1], (), _FLOAT64), -1
 
 
@@ -128,17 +128,20 @@ def _kind(upstream):
     return "number" if isinstance(upstream, float) else "each" if upstream.ndim else "cell"
 
 
-def _tasks(groups, device):
-    """Return the tasks of the blocks; they are put on a device once for as long as the groups live."""
-    if device not in groups.on_devices:
+def _tasks(groups, device, stream):
+    """Return the tasks of the blocks; for use on a stream they are put on its device once, while the groups live."""
+    key = device, driver.stream_pointer(stream)
+    if key not in groups.on_devices:
         counts = -(-groups.sizes // THREADS)
         firsts = np.concatenate([[0], np.cumsum(counts)])
         owners = np.repeat(np.arange(len(groups)), counts)
         starts, stops = groups.offsets[:-1][owners], groups.offsets[1:][owners]
         rows = starts + (np.arange(len(owners)) - firsts[owners]) * THREADS
         columns = (np.asarray(column, np.int64) for column in (owners, starts, stops, rows, firsts))
-        groups.on_devices[device] = Tasks(*(arrays.from_host(column, f"cuda:{device}") for column in columns))
-    return groups.on_devices[device]
+        tasks = groups.on_devices[key] = Tasks(*(arrays.from_host(column, f"cuda:{device}") for column in columns))
+        if stream:
+            driver.wait(stream, tasks.groups.stream)
+    return groups.on_devices[key]
 
 
 @inline

@@ -66,7 +66,7 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
         partials = _partials(device, stream) if wants_total else 0
         driver.launch(kernel, blocks, stream, *(_argument(value, compute) for value in values), partials)
         for result in filter(arrays.is_array, results):
-            result.stream = stream
+            driver.leave_on(result, stream)
         return _finish(partials, blocks, divisor, compute, stream) if wants_total else None
 
 

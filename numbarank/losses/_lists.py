@@ -1,5 +1,6 @@
 """A loss on all pairs of query groups: from the arguments of the public call to the backend and back."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 
 from numbarank import _dispatch, _inputs, _reduction
 from numbarank._groups import Groups
-from numbarank._tensor import Tensor
+from numbarank._tensor import Tensor, hand_back
 
 _FLOAT64, _BOOL = np.dtype(np.float64), np.dtype(np.bool_)
 
@@ -40,10 +41,10 @@ class Lists(NamedTuple):
     power: int
 
 
-def loss(formula, scores, labels, qid, group, where, margin, power, weights, reduction):
+def loss(formula, scores, labels, qid, group, where, margin, power, weights, reduction, stream=None):
     """Return the loss of all pairs; a Tensor that can go backward where an input is a Tensor."""
     arrays = _array(scores), _array(labels), _array(weights)
-    lists = read_lists(*arrays, qid, group, _array(where), margin, power)
+    lists = read_lists(*arrays, qid, group, _array(where), margin, power, stream)
     result, _, _ = walk(formula, lists, reduction, None, False, False)
     if not _has_tensor(scores, labels, weights):
         return _without_tensor(result, lists, reduction)
@@ -57,11 +58,11 @@ def loss(formula, scores, labels, qid, group, where, margin, power, weights, red
 
 
 def loss_and_grad(
-    formula, scores, labels, qid, group, where, margin, power, weights, reduction, gradient, out, return_counts
+    formula, scores, labels, qid, group, where, margin, power, weights, reduction, gradient, out, return_counts, stream
 ):
     """Return the loss of all pairs, its gradient by the scores and, on request, the active pairs of each row."""
     arrays = _array(scores), _array(labels), _array(weights)
-    lists = read_lists(*arrays, qid, group, _array(where), margin, power)
+    lists = read_lists(*arrays, qid, group, _array(where), margin, power, stream)
     gradient, given, out = _array(gradient), _array(out), None
     if given is not None:
         sources = [item for item in lists.inputs if item is not None]
@@ -70,21 +71,24 @@ def loss_and_grad(
         wanted = _inputs.gradients_of(lists.inputs[:1])
         (out,) = _inputs.read_out([given], wanted, sources, lists.device, lists.backend.arrays, names=["out"])
     result, by_scores, counts = walk(formula, lists, reduction, gradient, True, return_counts, out)
-    by_scores = by_scores if given is None else given
-    others = (by_scores, counts) if return_counts else (by_scores,)
     if _has_tensor(scores, labels, weights):
+        others = (by_scores, counts) if return_counts else (by_scores,)
         return Tensor(result), *map(Tensor, others)
+    by_scores = _as_scores(by_scores, lists) if given is None else given
+    others = (by_scores, _as_scores(counts, lists)) if return_counts else (by_scores,)
     return _without_tensor(result, lists, reduction), *others
 
 
-def read_lists(scores, labels, weights, qid, group, where, margin, power):
+def read_lists(scores, labels, weights, qid, group, where, margin, power, stream=None):
     """Check the arguments and lay the lists out for their backend."""
-    scores, labels = _inputs.read("scores", scores), _inputs.read("labels", labels)
-    weights = None if weights is None else _inputs.read("weights", weights)
-    where = None if where is None else _inputs.read_mask(where)
+    stream = _inputs.read_stream(stream)
+    scores, labels = _inputs.read("scores", scores, stream), _inputs.read("labels", labels, stream)
+    weights = None if weights is None else _inputs.read("weights", weights, stream)
+    where = None if where is None else _inputs.read_mask(where, stream)
     _inputs.check_number(scores)
     inputs = tuple(item for item in (scores, labels, weights, where) if item is not None)
     device = _inputs.device_of_all(inputs)
+    _inputs.check_stream(stream, device)
     _inputs.check_list_shapes(*inputs)
     groups = _groups_of(scores, qid, group, where)
     dtype = _inputs.gradient_dtype(scores.array.dtype)
@@ -144,9 +148,10 @@ def walk(formula, lists, reduction, gradient, wants_gradient, wants_counts, out=
         upstream = arrays.contiguous(upstream, upstream.shape, _FLOAT64)
     shape, compute = lists.scores.shape, lists.scores.dtype
     is_direct = out is not None and out.dtype == compute
-    losses = arrays.empty((len(groups),), _FLOAT64, device) if each else None
-    result = (out if is_direct else arrays.empty(shape, compute, device)) if wants_gradient else None
-    counts = arrays.empty(shape, _FLOAT64, device) if wants_counts else None
+    empty = functools.partial(arrays.empty_beside, lists.scores)
+    losses = empty((len(groups),), _FLOAT64) if each else None
+    result = (out if is_direct else empty(shape, compute)) if wants_gradient else None
+    counts = empty(shape, _FLOAT64) if wants_counts else None
     total, fault = lists.backend.groups.run(
         formula,
         lists.scores,
@@ -174,7 +179,12 @@ def walk(formula, lists, reduction, gradient, wants_gradient, wants_counts, out=
 
 
 def _without_tensor(loss, lists, reduction):
-    return loss if reduction == "none" else lists.backend.arrays.as_scalar(loss)
+    return _as_scores(loss if reduction == "none" else lists.backend.arrays.as_scalar(loss), lists)
+
+
+def _as_scores(array, lists):
+    """Return a result as an array of the scores' package."""
+    return hand_back(array, lists.inputs[0].from_dlpack, lists.device)
 
 
 def _array(value):

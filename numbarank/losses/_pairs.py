@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from numbarank import _dispatch, _inputs, _reduction
-from numbarank._tensor import Tensor
+from numbarank._tensor import Tensor, hand_back
 
 NAMES = ("input1", "input2", "target")
 
@@ -38,39 +38,39 @@ class Pairs(NamedTuple):
     margin: float
 
 
-def loss(formula, input1, input2, target, margin, reduction, out=None):
+def loss(formula, input1, input2, target, margin, reduction, out=None, stream=None):
     """Return the loss of a formula on pairs; a Tensor that can go backward where an input is a Tensor."""
     if out is not None:
-        return _losses_into(out, formula, (input1, input2, target), margin, reduction)
-    if _inputs.are_plain(input1, input2, target, margin, reduction):
+        return _losses_into(out, formula, (input1, input2, target), margin, reduction, stream)
+    if stream is None and _inputs.are_plain(input1, input2, target, margin, reduction):
         result = _walk_plain(formula, input1, input2, target, margin, reduction)
         return result if reduction == "none" else result[()]
     x1, x2, y = _array(input1), _array(input2), _array(target)
     if x1 is input1 and x2 is input2 and y is target:
-        pairs = read_pairs((x1, x2, y), margin)
+        pairs = read_pairs((x1, x2, y), margin, stream)
         return _without_tensor(_forward(formula, pairs, reduction), pairs, reduction)
-    return _tensor_loss(formula, (input1, input2, target), x1, x2, y, margin, reduction)
+    return _tensor_loss(formula, (input1, input2, target), x1, x2, y, margin, reduction, stream)
 
 
-def _losses_into(out, formula, inputs, margin, reduction):
+def _losses_into(out, formula, inputs, margin, reduction, stream):
     """Write the losses of all pairs into the caller's buffer and return it."""
     if _reduction.check_reduction(reduction) != "none":
         raise ValueError(f"out is given and reduction is {reduction!r}; only the losses of 'none' need a buffer")
     if any(isinstance(value, Tensor) for value in inputs):
         raise TypeError("out is given and an input is a Tensor; it takes arrays only: pass their .data")
-    pairs, given = read_pairs(inputs, margin), _array(out)
+    pairs, given = read_pairs(inputs, margin, stream), _array(out)
     wanted = _inputs.Result("the loss", pairs.shape, pairs.dtype)
     (losses,) = _inputs.read_out([given], [wanted], pairs.inputs, pairs.device, pairs.backend.arrays, names=["out"])
     walk(formula, pairs, reduction, None, (False, False, False), with_loss=True, losses=losses)
     return given
 
 
-def _tensor_loss(formula, operands, x1, x2, y, margin, reduction):
-    is_plain = _inputs.are_plain(x1, x2, y, margin, reduction)
+def _tensor_loss(formula, operands, x1, x2, y, margin, reduction, stream):
+    is_plain = stream is None and _inputs.are_plain(x1, x2, y, margin, reduction)
     if is_plain:
         result, device = _walk_plain(formula, x1, x2, y, margin, reduction), "cpu"
     else:
-        pairs = read_pairs((x1, x2, y), margin)
+        pairs = read_pairs((x1, x2, y), margin, stream)
         result, device = _forward(formula, pairs, reduction), pairs.device
 
     def gradients(upstream, parents):
@@ -84,26 +84,29 @@ def _tensor_loss(formula, operands, x1, x2, y, margin, reduction):
     return Tensor.from_operation(result, device, operands, gradients)
 
 
-def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, out, target_grad):
+def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, out, target_grad, stream):
     """Return the loss of a formula on pairs and its gradients, from one walk over them."""
     upstream = 1.0 if gradient is None else gradient
-    is_simple = type(upstream) is float and target_grad is False
+    is_simple = type(upstream) is float and target_grad is False and stream is None
     if is_simple and _inputs.are_plain(input1, input2, target, margin, reduction):
         gradients = _empty_pair(input1) if out is None else _plain_out(out, input1, input2, target)
         result = _walk_plain(formula, input1, input2, target, margin, reduction, upstream, *gradients)
         return result if reduction == "none" else result[()], gradients
     x1, x2, y = _array(input1), _array(input2), _array(target)
-    pairs = read_pairs((x1, x2, y), margin)
+    pairs = read_pairs((x1, x2, y), margin, stream)
     wanted = (True, True, _inputs.read_flag("target_grad", target_grad))
     gradient, given = _array(gradient), None
     if out is not None:
         sources = pairs.inputs if gradient is None else (*pairs.inputs, _inputs.read("gradient", gradient))
         given, out = _read_out(out, pairs.inputs[: sum(wanted)], sources, pairs.device, pairs.backend.arrays)
     result, gradients = walk(formula, pairs, reduction, gradient, wanted, out, with_loss=True)
-    gradients = given or tuple(gradients[: sum(wanted)])
-    if x1 is input1 and x2 is input2 and y is target:
-        return _without_tensor(result, pairs, reduction), gradients
-    return Tensor(result), tuple(Tensor(array) for array in gradients)
+    gradients = given or gradients[: sum(wanted)]
+    if not (x1 is input1 and x2 is input2 and y is target):
+        return Tensor(result), tuple(Tensor(array) for array in gradients)
+    if given is None:
+        kinds = [item.from_dlpack for item in pairs.inputs]
+        gradients = [hand_back(*pair, pairs.device) for pair in zip(gradients, kinds, strict=False)]
+    return _without_tensor(result, pairs, reduction), tuple(gradients)
 
 
 def _walk_plain(formula, x1, x2, y, margin, reduction, upstream=1.0, grad1=None, grad2=None, with_loss=True):
@@ -130,14 +133,17 @@ def _plain_out(out, x1, x2, y):
 
 
 def _without_tensor(loss, pairs, reduction):
-    return loss if reduction == "none" else pairs.backend.arrays.as_scalar(loss)
+    loss = loss if reduction == "none" else pairs.backend.arrays.as_scalar(loss)
+    return hand_back(loss, _inputs.kind_of_loss(pairs.inputs), pairs.device)
 
 
-def read_pairs(arrays, margin):
+def read_pairs(arrays, margin, stream=None):
     """Check the three arrays and the margin, and lay the pairs out for their backend."""
-    inputs = tuple(_inputs.read(name, array) for name, array in zip(NAMES, arrays, strict=True))
+    stream = _inputs.read_stream(stream)
+    inputs = tuple(_inputs.read(name, array, stream) for name, array in zip(NAMES, arrays, strict=True))
     margin = _inputs.read_margin(margin)
     device = _inputs.common_device(*inputs)
+    _inputs.check_stream(stream, device)
     dtype = _inputs.loss_dtype(*inputs)
     shape = _inputs.output_shape(*inputs)
     backend = _dispatch.backend(device)
@@ -160,7 +166,7 @@ def walk(formula, pairs, reduction, gradient, wanted, out=None, with_loss=False,
         upstream = arrays.contiguous(upstream, upstream.shape, _inputs.compute_dtype(pairs.dtype))
     results = [_result_buffer(pairs, i, out) if wanted[i] else None for i in range(3)]
     if each and with_loss and (into is None or into.dtype != pairs.x1.dtype):
-        losses = arrays.empty(pairs.shape, pairs.x1.dtype, pairs.device)
+        losses = arrays.empty_beside(pairs.x1, pairs.shape, pairs.x1.dtype)
     total = pairs.backend.pairs.run(
         formula,
         pairs.x1,
@@ -201,7 +207,7 @@ def _result_buffer(pairs, i, out):
     if out is not None and _is_direct(pairs, i):
         return out[i]
     dtype = pairs.x1.dtype if _is_direct(pairs, i) else _inputs.compute_dtype(pairs.dtype)
-    return pairs.backend.arrays.empty(pairs.shape, dtype, pairs.device)
+    return pairs.backend.arrays.empty_beside(pairs.x1, pairs.shape, dtype)
 
 
 def _finish_gradient(pairs, i, result, out):

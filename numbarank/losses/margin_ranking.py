@@ -38,6 +38,7 @@ def margin_ranking_loss(
     reduction: str = "mean",
     *,
     out: Any = None,
+    stream: Any = None,
 ) -> Any:
     r"""Return the margin ranking loss ``max(0, -target * (input1 - input2) + margin)``.
 
@@ -60,12 +61,16 @@ def margin_ranking_loss(
     out : array, optional
         A buffer for the losses of 'none', of their shape and dtype, C-contiguous, overlapping no input. It is returned.
         For many pairs it saves most of the time, which goes into fresh memory.
+    stream : int, or stream of CuPy, PyTorch or numba, optional
+        For CUDA arrays: the stream to work on, or its handle; by default the one that the arrays' package works on. It
+        waits for the inputs. Not for arrays on the CPU.
 
     Returns
     -------
     scalar, ndarray, device array or Tensor
-        A NumPy scalar, or an array for 'none', for NumPy input; a numba device array for CUDA arrays; a
-        ``Tensor`` as soon as one input is one. The dtype is the promoted dtype of the inputs.
+        A NumPy scalar, or an array for 'none', for input on the CPU; for CUDA arrays an array of the package of the
+        first one, CuPy, PyTorch or numba; a ``Tensor`` as soon as one input is one. The dtype is the promoted dtype of
+        the inputs.
 
     Raises
     ------
@@ -94,7 +99,7 @@ def margin_ranking_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction.reduction_from_legacy(size_average, reduce, stacklevel=2)
-    return _pairs.loss(FORMULA, input1, input2, target, margin, reduction, out)
+    return _pairs.loss(FORMULA, input1, input2, target, margin, reduction, out, stream)
 
 
 def margin_ranking_loss_and_grad(
@@ -107,6 +112,7 @@ def margin_ranking_loss_and_grad(
     gradient: ArrayLike | Tensor | None = None,
     out: Sequence[Any] | None = None,
     target_grad: bool = False,
+    stream: Any = None,
 ) -> tuple[Any, tuple[Any, ...]]:
     """Return the margin ranking loss and its gradients, computed together in one pass over memory.
 
@@ -121,13 +127,15 @@ def margin_ranking_loss_and_grad(
         overlapping neither each other nor an input. They are the arrays returned.
     target_grad : bool, default False
         Whether to return the gradient by the target too.
+    stream : int, or stream of CuPy, PyTorch or numba, optional
+        As in :func:`margin_ranking_loss`.
 
     Returns
     -------
     loss : scalar, ndarray, device array or Tensor
         As from :func:`margin_ranking_loss`.
     gradients : tuple of arrays
-        The gradients by ``input1`` and ``input2``, and by ``target`` if asked for, each in its input's shape and
+        The gradients by ``input1`` and ``input2``, and by ``target`` if asked for, each in its input's kind, shape and
         dtype (float64 where that is an integer). A broadcast input's gradient is summed over the broadcast axes.
 
     Raises
@@ -146,7 +154,7 @@ def margin_ranking_loss_and_grad(
     >>> by_disliked
     array([1., 1., 0.])
     """
-    return _pairs.loss_and_grad(FORMULA, input1, input2, target, margin, reduction, gradient, out, target_grad)
+    return _pairs.loss_and_grad(FORMULA, input1, input2, target, margin, reduction, gradient, out, target_grad, stream)
 
 
 class MarginRankingLoss:

@@ -29,6 +29,7 @@ def pairwise_hinge_loss(
     power: int = 1,
     weights: ArrayLike | Tensor | None = None,
     reduction: str = "mean",
+    stream: Any = None,
 ) -> Any:
     r"""Return the hinge loss of all pairs of every query group, in O(n log n) time and O(n) memory.
 
@@ -56,6 +57,8 @@ def pairwise_hinge_loss(
     reduction : {'mean', 'sum', 'none'}, default 'mean'
         What to return: the sum divided by the number of pairs, or by the sum of their weights; the sum; or one sum for
         each group. Without any pair all are 0.
+    stream : int, or stream of CuPy, PyTorch or numba, optional
+        As in :func:`margin_ranking_loss`.
 
     Returns
     -------
@@ -97,7 +100,7 @@ def pairwise_hinge_loss(
     >>> nr.pairwise_hinge_loss(scores, labels, qid=[4, 4, 4, 9, 9])
     np.float64(0.375)
     """
-    return _lists.loss(FORMULA, scores, labels, qid, group, where, margin, power, weights, reduction)
+    return _lists.loss(FORMULA, scores, labels, qid, group, where, margin, power, weights, reduction, stream)
 
 
 def pairwise_hinge_loss_and_grad(
@@ -114,6 +117,7 @@ def pairwise_hinge_loss_and_grad(
     gradient: ArrayLike | Tensor | None = None,
     out: Any = None,
     return_counts: bool = False,
+    stream: Any = None,
 ) -> tuple[Any, ...]:
     """Return the hinge loss of all pairs of every query group and its gradient by the scores, computed together.
 
@@ -128,6 +132,8 @@ def pairwise_hinge_loss_and_grad(
         with no input. It is the array returned.
     return_counts : bool, default False
         Whether to return how many active pairs each row is in.
+    stream : int, or stream of CuPy, PyTorch or numba, optional
+        As in :func:`margin_ranking_loss`.
 
     Returns
     -------
@@ -158,7 +164,20 @@ def pairwise_hinge_loss_and_grad(
     array([1., 1., 0.])
     """
     return _lists.loss_and_grad(
-        FORMULA, scores, labels, qid, group, where, margin, power, weights, reduction, gradient, out, return_counts
+        FORMULA,
+        scores,
+        labels,
+        qid,
+        group,
+        where,
+        margin,
+        power,
+        weights,
+        reduction,
+        gradient,
+        out,
+        return_counts,
+        stream,
     )
 
 
