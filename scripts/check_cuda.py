@@ -1,12 +1,14 @@
 """Prove the CUDA kernels on this machine's GPU, in one command, and measure them.
 
-Parity with the CPU on pairs and lists, the whole test suite on the device, compute-sanitizer where it is found,
-bandwidth against a device-to-device copy, PyTorch where it is installed, and the cost of a launch. Prints a table,
-writes JSON and exits with status 0 if every check passed and every goal was reached, 1 if not, 2 without a GPU. Under
-numba's CUDA simulator (NUMBA_ENABLE_CUDASIM=1) it checks parity alone, on few pairs.
+Parity with the CPU on pairs and lists, arrays of CuPy and PyTorch where these are installed, the whole test suite on
+the device, compute-sanitizer where it is found, bandwidth against a device-to-device copy, PyTorch's speed where it is
+installed, and the cost of a launch. Prints a table, writes JSON and exits with status 0 if every check passed and every
+goal was reached, 1 if not, 2 without a GPU. Under numba's CUDA simulator (NUMBA_ENABLE_CUDASIM=1) it checks parity
+alone, on few pairs.
 """
 
 import argparse
+import functools
 import importlib
 import itertools
 import json
@@ -16,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +44,7 @@ PARITY_SIZES = [1, 3, 4, 255, 256, 257, 100_003, 2**22 + 5]
 SIMULATED_SIZES = [1, 3, 129]
 PARITY_LENGTHS = [0, 1, 2, 255, 256, 257, 2048, 5000]
 SIMULATED_LENGTHS = [0, 1, 2, 9]
+SLOW_BYTES, SLOW_STEPS = 2**30, 100  # about 0.1 s of work for a GPU, 1 ms for its host
 GOALS = {
     "share of the copy": (0.9, "at least 0.9 of a device-to-device copy"),
     "forward / torch": (4.0, "at least 4 times as fast as torch"),
@@ -72,7 +76,7 @@ def main():
     checks += list_parity(SIMULATED_LENGTHS if SIMULATING else PARITY_LENGTHS)
     races = Races(PEERS, options.seconds)
     if not (SIMULATING or options.parity):
-        checks += [*tests(), *sanitizers(), *launches(), *bandwidths(races), *peers(races)]
+        checks += [*packages(), *tests(), *sanitizers(), *launches(), *bandwidths(races), *peers(races)]
         write(options.json or default_path(where), where, checks, races.rows)
     sys.exit(any(check.passed is False for check in checks))
 
@@ -174,6 +178,116 @@ def list_parity(lengths):
         same_counts = np.array_equal(cpu[2], cuda[2])
         check = Check(f"lists as on the CPU, {dtype}, power {power}", f"{len(lengths)} lists", same and same_counts)
         yield told(check)
+
+
+# ---------------------------------------------------------------- arrays of other packages
+
+
+class Package(NamedTuple):
+    """What is needed of a package with arrays on a GPU: making and reading them, and its streams."""
+
+    kind: type
+    array: Callable
+    host: Callable
+    stream: Callable
+    using: Callable
+    is_done: Callable
+
+
+def cupy_package():
+    cupy = importlib.import_module("cupy")
+    stream = functools.partial(cupy.cuda.Stream, non_blocking=True)
+    return Package(cupy.ndarray, cupy.asarray, cupy.asnumpy, stream, lambda stream: stream, lambda stream: stream.done)
+
+
+def torch_package():
+    torch = importlib.import_module("torch")
+    array, host = functools.partial(torch.as_tensor, device="cuda"), lambda tensor: tensor.cpu().numpy()
+    return Package(torch.Tensor, array, host, torch.cuda.Stream, torch.cuda.stream, torch.cuda.Stream.query)
+
+
+PACKAGES = {"CuPy": cupy_package, "PyTorch": torch_package}
+
+
+def packages():
+    """Pass arrays of CuPy and PyTorch: results are theirs and the CPU's, in the order of the stream."""
+    for name, load in PACKAGES.items():
+        try:
+            package = load()
+            package.array(np.zeros(1))
+        except Exception as error:
+            yield told(Check(f"arrays of {name}", f"{type(error).__name__}: cannot be used", None))
+            continue
+        for dtype in ("float32", "float64", "float16"):
+            passed = all(comes_back(package, call, dtype) for call in (pairs, pairs_into, lists))
+            yield told(Check(f"arrays of {name}, {dtype}", "come back as such", passed, "same kind; as on the CPU"))
+        for call in (pairs, lists):
+            for title, follows in (("its current stream", follows_current), ("another stream", follows_another)):
+                found = follows(package, call)
+                yield told(Check(f"{call.__name__} of {name} on {title}", found or "in order", not found, "no waiting"))
+
+
+def pairs(x1, x2, **options):
+    loss, gradients = nr.margin_ranking_loss_and_grad(x1, x2, 1, 0.5, "none", **options)
+    return loss, *gradients
+
+
+def pairs_into(x1, x2):
+    """Write the gradients into arrays of the caller's."""
+    out = x1 * 0, x2 * 0
+    loss, gradients = nr.margin_ranking_loss_and_grad(x1, x2, 1, 0.5, "none", out=out)
+    return loss, *gradients
+
+
+def lists(scores, labels, **options):
+    return nr.pairwise_hinge_loss_and_grad(scores, labels, reduction="sum", return_counts=True, **options)
+
+
+def small_numbers(dtype, size=1000):
+    """Return two arrays of numbers of which sums are exact."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(-8, 9, size).astype(dtype) for _ in range(2)]
+
+
+def comes_back(package, call, dtype):
+    """Tell whether all results are of the package's kind, and have the bits of the CPU's."""
+    given = small_numbers(dtype)
+    results = call(*map(package.array, given))
+    return all(type(result) is package.kind for result in results) and as_on_cpu(package, results, call(*given))
+
+
+def as_on_cpu(package, results, expected):
+    return all(np.array_equal(package.host(a), b) for a, b in zip(results, expected, strict=True))
+
+
+def follows_current(package, call):
+    """Return what goes wrong, if anything, where inputs are still being written on the package's current stream."""
+    given, stream = small_numbers("float32"), package.stream()
+    call(*map(package.array, given))  # it compiles
+    with package.using(stream):
+        return trouble(package, call, given, call(*given), stream)
+
+
+def follows_another(package, call):
+    """Return what goes wrong, if anything, where a call is given another stream than the one that writes its inputs."""
+    given, stream, other = small_numbers("float32"), package.stream(), package.stream()
+    call(*map(package.array, given))
+    with package.using(stream):
+        return trouble(package, functools.partial(call, stream=other), given, call(*given), stream)
+
+
+def trouble(package, call, given, expected, stream):
+    """Queue slow work, then the inputs of a call, and the call; its results must be right, and the host not wait."""
+    sources, inputs = [package.array(a) for a in given], [package.array(np.zeros_like(a)) for a in given]
+    slow = package.array(np.ones(SLOW_BYTES // 4, np.float32))
+    for _ in range(SLOW_STEPS):
+        slow *= 1
+    for array, source in zip(inputs, sources, strict=True):
+        array[...] = source
+    results = call(*inputs)
+    if package.is_done(stream):
+        return "the host waited"
+    return None if as_on_cpu(package, results, expected) else "a result is wrong"
 
 
 # ---------------------------------------------------------------- the tests, and the sanitizer

@@ -374,7 +374,7 @@ def driver(cuda, monkeypatch):
 
     monkeypatch.setattr(driver, "stream_pointer", int)
     monkeypatch.setattr(driver, "stream_at", stream_at)
-    monkeypatch.setattr(driver.cuda, "event", lambda timing: Event())
+    monkeypatch.setattr(driver, "new_event", Event)
     monkeypatch.setattr(driver, "launch", launched)
     yield driver
     del driver.log

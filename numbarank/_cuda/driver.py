@@ -32,6 +32,7 @@ THREADS = 8 if SIMULATING else 256
 _BLOCKS_A_PROCESSOR = 16
 _SIMULATED_BLOCKS = 4
 _simulation = threading.Lock()
+new_event = cuda.event if SIMULATING else functools.partial(cuda.event, timing=False)
 
 
 def inline(function):
@@ -147,7 +148,7 @@ def leave_on(array, stream):
 
 def wait(stream, other):
     """Let a stream wait for what is queued on another so far; the host does not wait."""
-    event = cuda.event(timing=False)
+    event = new_event()
     event.record(other)
     event.wait(stream)
 
