@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import pytest
 
 NEEDED = {
+    "arrays.md": ("torch",),
     "boosting.md": ("lightgbm", "xgboost"),
     "distributed.md": ("dask", "distributed"),
     "torch.md": ("torch",),
