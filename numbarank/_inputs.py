@@ -18,12 +18,12 @@ from numbarank._reduction import REDUCTIONS
 FLOAT_NAMES = ("float64", "float32", "float16", "bfloat16")
 _DLPACK_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu"}  # 3 is host memory that a GPU can reach
 _LEGACY_DEFAULT_STREAM = 1
+_TORCH_EDGE = "numbarank.torch.margin_ranking_loss or numbarank.torch.pairwise_hinge_loss"
 _COMPUTED = frozenset(map(np.dtype, ("float32", "float64")))
 _SIGNED = frozenset(map(np.dtype, ("int8", "int16", "int32", "int64")))
 _EXACT = 2**53
 _PLAIN = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
 _FROM_PYTHON = (numbers.Number, np.generic, list, tuple)
-_TORCH_EDGE = "numbarank.torch.margin_ranking_loss or numbarank.torch.pairwise_hinge_loss"
 _IN_LISTS = (*_FROM_PYTHON, np.ndarray)
 _NOT_REAL = (bool, np.bool_, complex, np.complexfloating, np.flexible, np.datetime64, np.timedelta64, np.ndarray)
 _ADVICE = {
@@ -83,7 +83,7 @@ def read(name, value, stream=None):
     if issubclass(kind, _FROM_PYTHON):
         weak = issubclass(kind, numbers.Number) and not issubclass(kind, np.generic)
         return Input(name, _from_python(name, value), "cpu", weak)
-    refuse_by_name(name, value)
+    _refuse_by_name(name, value)
     place = _place(name, value)
     if place == "cuda":
         return _on_cuda(name, value, _dispatch.backend(place).arrays.wrap, stream)
@@ -388,13 +388,17 @@ def _check_buffer(name, buffer, result, device, arrays):
 
 
 def _plain_array(name, array):
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(
-            f"{name} is a masked array; numbarank has no masks: pass {name}.compressed() or {name}.filled(value)"
-        )
+    _refuse_mask(name, array)
     array = np.ndarray.view(array, np.ndarray) if type(array) is not np.ndarray else array
     _check_dtype(name, array.dtype)
     return array
+
+
+def _refuse_mask(name, value):
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array; numbarank has no masks: pass {name}.compressed() or {name}.filled(value)"
+        )
 
 
 def _from_python(name, value):
@@ -450,7 +454,7 @@ def _through_dlpack(name, value):
     return Input(name, array, "cpu", False)
 
 
-def refuse_by_name(name, value):
+def _refuse_by_name(name, value):
     """Raise TypeError for arrays that have no values yet, or would lose something here, and name their way."""
     if _is_a(value, "dask.array", "Array"):
         raise TypeError(
@@ -476,8 +480,8 @@ def _refuse_tensor(name, tensor):
 
 def _is_a(value, module, name):
     """Tell whether a value is of a class of a package, which is loaded if that is so, and never imported for it."""
-    kind = getattr(sys.modules.get(module), name, ())
-    return issubclass(type(value), kind)
+    kind = getattr(sys.modules.get(module), name, None)
+    return isinstance(kind, type) and issubclass(type(value), kind)
 
 
 def _conversion(name, value):
@@ -587,7 +591,8 @@ def read_mask(where, stream=None):
 
 def read_in_host_memory(name, values):
     """Return what NumPy makes of values that are not computed with on a device."""
-    refuse_by_name(name, values)
+    _refuse_mask(name, values)
+    _refuse_by_name(name, values)
     with _blaming(f"{name} does not make an array"):
         return np.asarray(values)
 

@@ -8,6 +8,7 @@ import gc
 import sys
 import tracemalloc
 import types
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ class Exporter:
 
 
 def torch_tensor(values):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: its tensors are not tried")
+    torch = pytest.importorskip("torch", reason="torch is not installed: its tensors are not tried")
     return torch.tensor(values)
 
 
@@ -177,7 +178,7 @@ def test_a_tensor_that_requires_a_gradient_is_sent_to_its_edge(place):
 
 
 def test_a_tensor_in_functional_autograd_is_refused():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
     for transform in (torch.func.grad, torch.vmap):
         with pytest.raises(TypeError, match="input1 is a torch"):
             transform(lambda x: nr.margin_ranking_loss(x, X2, Y))(torch.ones(3))
@@ -197,7 +198,7 @@ def test_a_bfloat16_array_of_jax_says_what_to_write():
 
 
 def test_a_tensor_that_is_negated_when_it_is_read_is_refused():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
     tensor = torch.tensor([1 + 2j, 3 - 4j, 0j]).conj().imag
     assert np.from_dlpack(tensor).tolist() == [2, -4, 0], "NumPy reads the wrong sign"
     assert "pass input1.resolve_neg()" in refused(tensor)
@@ -206,7 +207,7 @@ def test_a_tensor_that_is_negated_when_it_is_read_is_refused():
 
 @pytest.mark.parametrize("kind", ["sparse", "meta", "complex", "float8"])
 def test_tensors_without_ordinary_memory_are_refused(kind):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
     tensor = {
         "sparse": lambda: torch.ones(3).to_sparse(),
         "meta": lambda: torch.ones(3, device="meta"),
@@ -260,6 +261,14 @@ def test_what_has_a_conversion_names_it():
     column = type("Series", (), {"to_numpy": lambda self: X1, "toarray": None})()
     assert refused(sparse).endswith("input1.toarray()")
     assert refused(column).endswith("input1.to_numpy()")
+    assert refused(object()).endswith("numpy.asarray(input1)")
+
+
+def test_a_package_that_is_mocked_is_no_package(monkeypatch):
+    for name in ("torch", "jax.core", "dask.array", "cupy"):
+        monkeypatch.setitem(sys.modules, name, mock.MagicMock())
+    assert_same(nr.margin_ranking_loss(Exporter(X1), X2, 1, reduction="none"), np.array([2.0, 0.0, 0.0]))
+    monkeypatch.setitem(sys.modules, "torch", None)
     assert refused(object()).endswith("numpy.asarray(input1)")
 
 

@@ -313,6 +313,18 @@ def test_a_mask_is_never_dropped_by_a_tensor(cpu):
     assert x.grad is None
 
 
+@pytest.mark.parametrize("name", ["qid", "group"])
+def test_a_mask_is_never_dropped_from_groups(name):
+    with pytest.raises(TypeError, match=f"{name} is a masked array"):
+        nr.Groups(**{name: np.ma.masked_array([1, 1, 2], [False, True, False])})
+
+
+@pytest.mark.parametrize("kind", RAISING)
+def test_ids_that_raise(kind):
+    with pytest.raises((TypeError, ValueError), match="qid "):
+        nr.Groups(qid=RAISING[kind])
+
+
 def test_a_masked_buffer_is_refused_untouched(cpu):
     buffer = MASKED.copy()
     assert_refused("out[0]", buffer, TypeError, "MaskedArray")

@@ -124,8 +124,9 @@ def on_stream(array, pointer, owner):
     """Return an array for use on the stream with a handle, which waits for the array's own."""
     if stream_pointer(array.stream) == pointer:
         return array
-    stream = stream_at(pointer, owner)
-    wait(stream, array.stream)
+    with activate(device_of(array)):
+        stream = stream_at(pointer, owner)
+        wait(stream, array.stream)
     return array.bind(stream)
 
 
