@@ -562,8 +562,10 @@ def test_numbas_results_stay_on_the_stream_and_keep_it_alive(driver):
 
 @simulated
 def test_inputs_on_two_streams_meet_on_the_first(driver, torch, cupy):
-    nr.margin_ranking_loss(put(X1.copy(), "cuda"), torch.Array(X2.copy()), cupy.Array(Y.copy()), reduction="none")
+    x1, x2, y = put(X1.copy(), "cuda"), torch.Array(X2.copy()), cupy.Array(Y.copy())
+    losses = nr.margin_ranking_loss(x1, x2, y, reduction="none")
     assert set(launches(driver.log)) == {7}
+    assert losses.stream == 7
     assert {(7, "waits for", 0), (7, "waits for", 9)} <= set(waits(driver.log))
 
 
@@ -573,6 +575,17 @@ def test_a_buffer_on_another_stream_waits_for_its_losses(driver, torch, cupy):
     assert nr.margin_ranking_loss(x, cupy.Array(X2.copy()), 1, reduction="none", out=out) is out
     assert_same(out.array, np.array([2.0, 0.0, 0.0]))
     assert driver.log == [(9, "waits for", 7), 9, (7, "waits for", 9)]
+
+
+@simulated
+def test_buffers_on_another_stream_wait_for_their_gradients(driver, torch, cupy):
+    x1, x2, out = cupy.Array(X1[:1].copy()), cupy.Array(X2.copy()), [torch.Array(np.empty(n)) for n in (1, 3)]
+    nr.margin_ranking_loss_and_grad(x1, x2, 1, reduction="sum", out=out)
+    assert_same(out[0].array, np.array([-3.0]))  # a sum, copied into the buffer
+    assert driver.log.count((7, "waits for", 9)) == 2
+    driver.log.clear()
+    nr.pairwise_hinge_loss_and_grad(x2, x2, out=out[1])
+    assert driver.log[-1] == (7, "waits for", 9)
 
 
 @simulated
@@ -589,12 +602,12 @@ def test_buffers_come_back_as_they_are(driver, either):
 @simulated
 def test_groups_are_put_on_a_device_once_for_each_stream(driver, torch, cupy):
     queries = nr.Groups(group=[1, 2])
-    for kind, stream in ((torch.Array, 7), (cupy.Array, 9), (torch.Array, 7)):
+    for kind, stream, waited in ((torch.Array, 7, True), (cupy.Array, 9, True), (torch.Array, 7, False)):
         driver.log.clear()
         scores = kind(X1.copy())
         nr.pairwise_hinge_loss(scores, scores, group=queries)
         assert set(launches(driver.log)) == {stream}
-    assert not waits(driver.log)
+        assert waits(driver.log) == [(stream, "waits for", 0)] * waited
     assert set(queries.on_devices) == {(0, 7), (0, 9)}
 
 
