@@ -309,7 +309,7 @@ every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 @every_call
 @pytest.mark.parametrize("stream", [11, STREAMS["CuPy's"]], ids=["handle", "object"])
 def test_the_cpu_has_no_streams(cpu, call, stream):
-    for x in (X1, X1[::2], [1.0, 2.0], Exporter(X1)):
+    for x in (X1, X1[::2], [1.0, 2.0], Exporter(X1), nr.Tensor(X1)):
         with pytest.raises(ValueError, match="the inputs are on the CPU, which has no streams: leave stream out"):
             call(x, stream)
 
@@ -485,6 +485,13 @@ def test_the_loss_is_of_the_first_kind_and_each_gradient_of_its_inputs(driver, t
         assert type(loss) is type(gradients[0]) is kind
         assert type(gradients[1]) is (type(x2) if kind is not nr.Tensor else kind)
         assert type(nr.margin_ranking_loss(x1, x2, y)) is kind
+
+
+@simulated
+def test_a_number_has_no_kind(driver, either):
+    loss = nr.margin_ranking_loss(3.0, either.Array(np.array(2.0)), -1)
+    assert type(loss) is either.Array
+    assert_same(loss.array, np.array(1.0))
 
 
 @simulated
