@@ -108,19 +108,21 @@ def test_labels_of_both_zeros_are_equal(device):
     assert float(host(loss)) == 0
 
 
-def test_large_scores_in_the_right_order_cost_nothing(cpu):
-    loss, gradient = nr.pairwise_hinge_loss_and_grad([1e200, -1e200, 0, 3e200], [2, 0, 1, 3], power=2)
-    assert loss == 0
-    assert gradient.tolist() == [0, 0, 0, 0]
+@pytest.mark.parametrize("large", [1e200, np.float32(3e38)])
+def test_large_scores_in_the_right_order_cost_nothing(device, large):
+    scores = np.array([0.5, -1, 0, 1], getattr(large, "dtype", np.float64)) * large
+    loss, gradient = nr.pairwise_hinge_loss_and_grad(put(scores, device), put(np.array([2, 0, 1, 3]), device), power=2)
+    assert float(host(loss)) == 0
+    assert host(gradient).tolist() == [0, 0, 0, 0]
 
 
 @every_reduction
-def test_an_infinite_upstream_gradient_reaches_rows_of_active_pairs_only(cpu, reduction):
-    _, gradient = nr.pairwise_hinge_loss_and_grad(
-        np.array([[5.0, 0.5, 1.0, 3.0]]), np.array([[3, 2, 1, 0]]), where=np.array([[True, True, True, False]]),
-        reduction=reduction, gradient=np.array([INF]) if reduction == "none" else INF,
-    )  # fmt: skip
-    assert gradient.tolist() == [[0, -INF, INF, 0]]
+def test_an_infinite_upstream_gradient_reaches_rows_of_active_pairs_only(device, reduction):
+    scores, labels = put(np.array([[5.0, 0.5, 1.0, 3.0]]), device), put(np.array([[3, 2, 1, 0]]), device)
+    where = put(np.array([[True, True, True, False]]), device)
+    upstream = put(np.array([np.inf]), device) if reduction == "none" else np.inf
+    _, gradient = nr.pairwise_hinge_loss_and_grad(scores, labels, where=where, reduction=reduction, gradient=upstream)
+    assert host(gradient).tolist() == [[0, -np.inf, np.inf, 0]]
 
 
 @every_reduction

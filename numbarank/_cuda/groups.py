@@ -14,9 +14,11 @@ import numpy as np
 
 from numbarank._cuda import arrays, driver
 from numbarank._cuda.driver import THREADS, cuda, inline
+from numbarank._exact import scaled
 
 LONGEST = 65_536
 _FLOAT64 = np.dtype(np.float64)
+_scaled = inline(scaled)
 
 
 def run(formula, scores, labels, weights, where, groups, margin, power, is_mean, upstream, losses, gradient, counts):
@@ -209,8 +211,8 @@ def walk_kernel(formula, layout):
                     z = violation(score, other, margin) if is_winner else violation(other, score, margin)
                     is_sound = is_sound and tile_weights[j] == tile_weights[j]
                     if tile_weights[j] >= 0.0 and label != other_label:
-                        active = weight if z >= type(margin)(0) else 0.0
-                        wide = np.float64(z)
+                        is_active = z >= type(margin)(0)
+                        active, wide = (weight, np.float64(z)) if is_active else (0.0, 0.0)
                         more = 2.0 * active * wide if is_squared else active
                         slope += -more if is_winner else more
                         count += active
@@ -224,7 +226,7 @@ def walk_kernel(formula, layout):
                 slope, count, loss, pairs = math.nan, math.nan, math.nan, 0.0
             if row < stop:
                 factor = upstream[owners[task]] if each else upstream[0] if cell else scale
-                slopes[row] = slope * factor
+                slopes[row] = _scaled(slope, factor)
                 if wants_counts:
                     counts[row] = count
             loss, pairs = _block_sum(numbers, loss), _block_sum(numbers, pairs)
