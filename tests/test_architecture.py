@@ -23,7 +23,7 @@ ROOMS = {
     "_dispatch": ({"_cpu", "_cuda"}, set()),
     "_cpu": ({"_exact"}, {"numpy", "numba", "llvmlite"}),
     "_cuda": ({"_exact"}, {"numpy", "numba", "llvmlite"}),
-    "torch": (None, {"numpy", "torch"}),
+    "torch": (None, {"numpy", "torch", "ml_dtypes"}),
     "dask": (None, {"numpy", "dask"}),
     "objectives": (None, {"numpy"}),
 }

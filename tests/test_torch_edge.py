@@ -1,0 +1,583 @@
+"""numbarank.torch against torch itself: values, gradients, and what torch does with an operator."""
+
+import copy
+import functools
+import itertools
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import reference
+from helpers import REDUCTIONS, assert_same, assert_within, needs_bfloat16
+
+import numbarank as nr
+
+torch = pytest.importorskip("torch", reason="torch is not installed: the losses on its tensors are not tested")
+
+from torch.nn import functional as F  # noqa: E402
+
+import numbarank.torch as edge  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("cpu")
+
+# torch compiles parts of its own with torch.jit, of which it warns
+torch_jit_warns = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
+MARGIN = 0.25
+
+
+@functools.cache
+def internal(module):
+    return pytest.importorskip(
+        f"torch.testing._internal.{module}",
+        reason=f"torch.testing._internal.{module} cannot be imported here: no samples of torch's own",
+        exc_type=ImportError,
+    )
+
+
+def array(tensor):
+    """The memory of a tensor, bfloat16 as ml_dtypes has it."""
+    tensor = tensor.detach()
+    if tensor.dtype is torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(reference.BFLOAT16)
+    return tensor.numpy()
+
+
+def pairs(shape=(7,), dtype=torch.float64, seed=0):
+    """Leaves that require grad: two of ordinary scores, and a target of 1 and -1."""
+    generator = torch.Generator().manual_seed(seed)
+    x1, x2, y = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(3))
+    return [tensor.to(dtype).requires_grad_() for tensor in (x1, x2, y.sign())]
+
+
+def backward(loss, inputs, upstream=None, **options):
+    """The gradients by the inputs; None where there is none."""
+    upstream = torch.ones_like(loss) if upstream is None else upstream
+    return torch.autograd.grad(loss, inputs, upstream, allow_unused=True, **options)
+
+
+def assert_torchs(loss, inputs, expected, theirs, reduction):
+    """A loss and its gradients against torch's, as near as docs/semantics.md says."""
+    assert (loss.dtype, loss.shape) == (expected.dtype, expected.shape)
+    assert_within(array(loss), array(expected), 0 if reduction == "none" else 4)
+    for mine, other in zip(backward(loss, inputs), backward(expected, theirs), strict=True):
+        assert_within(array(mine), array(other), 1 if reduction == "mean" else 0)
+
+
+# ---------------------------------------------------------------- torch's own samples
+
+
+def samples(dtype):
+    """The inputs on which torch tests its margin_ranking_loss: tensors and keywords."""
+    invocations = internal("common_methods_invocations")
+    (info,) = [info for info in invocations.op_db if info.name == "nn.functional.margin_ranking_loss"]
+    if dtype not in info.dtypes:
+        pytest.skip(f"torch has no samples of {dtype}")
+    for sample in info.reference_inputs("cpu", dtype, requires_grad=dtype.is_floating_point):
+        yield [tensor.detach() for tensor in (sample.input, *sample.args)], sample.kwargs
+
+
+def leaves(tensors, dtype=None):
+    return [tensor.detach().clone().to(dtype or tensor.dtype).requires_grad_() for tensor in tensors]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_torchs_samples_give_torchs_values_and_gradients(dtype):
+    shapes = set()
+    for tensors, settings in samples(dtype):
+        ours, theirs = leaves(tensors), leaves(tensors)
+        loss, expected = edge.margin_ranking_loss(*ours, **settings), F.margin_ranking_loss(*theirs, **settings)
+        is_broadcast = any(tensor.shape != torch.broadcast_shapes(*(t.shape for t in tensors)) for tensor in tensors)
+        if is_broadcast:  # such gradients are sums, which are not promised to the bit
+            torch.testing.assert_close([loss, *backward(loss, ours)], [expected, *backward(expected, theirs)])
+        else:
+            assert_torchs(loss, ours, expected, theirs, settings["reduction"])
+        shapes.add(tuple(tensors[0].shape))
+    assert {(), (5,), (5, 5), (5, 5, 5)} <= shapes
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, pytest.param(torch.bfloat16, marks=needs_bfloat16)], ids=["float16", "bfloat16"]
+)
+def test_half_samples_are_rounded_once_where_torch_rounds_often(dtype):
+    count = 0
+    for tensors, settings in samples(dtype):
+        ours, wide = leaves(tensors), leaves(tensors, torch.float32)
+        loss, expected = edge.margin_ranking_loss(*ours, **settings), F.margin_ranking_loss(*wide, **settings)
+        assert loss.dtype is dtype
+        assert_within(array(loss), array(expected.to(dtype)), 0 if settings["reduction"] == "none" else 1)
+        for mine, other in zip(backward(loss, ours), backward(expected, wide), strict=True):
+            assert_within(array(mine), array(other.to(dtype)), 1)
+        count += 1
+    assert count >= 24
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8], ids=str)
+def test_integer_samples_count_as_float64(dtype):
+    count = 0
+    for tensors, settings in samples(dtype):
+        loss = edge.margin_ranking_loss(*tensors, **settings)
+        expected = F.margin_ranking_loss(*(tensor.double() for tensor in tensors), **settings)
+        assert_within(array(loss), array(expected), 0 if settings["reduction"] == "none" else 4)
+        count += 1
+    assert count >= 24
+
+
+def test_what_torch_refuses_is_refused():
+    invocations = internal("common_methods_invocations")
+    (info,) = [info for info in invocations.op_db if info.name == "nn.functional.margin_ranking_loss"]
+    errors = [error.sample_input for error in info.error_inputs("cpu")]
+    assert len(errors) >= 2
+    for sample in errors:
+        with pytest.raises(ValueError, match="reduction is 'abc'|same number of dimensions"):
+            edge.margin_ranking_loss(sample.input, *sample.args, **sample.kwargs)
+
+
+def test_torchs_module_samples():
+    modules = internal("common_modules")
+    (info,) = [info for info in modules.module_db if info.module_cls is torch.nn.MarginRankingLoss]
+    inputs = info.module_inputs_func(info, "cpu", torch.float32, requires_grad=True, training=True)
+    for sample in inputs:
+        settings, tensors = sample.constructor_input.kwargs, sample.forward_input.args
+        criterion, theirs = edge.MarginRankingLoss(**settings), torch.nn.MarginRankingLoss(**settings)
+        scores = list(tensors[:2])
+        loss, expected = criterion(*tensors), theirs(*tensors)
+        assert_torchs(loss, scores, expected, scores, criterion.reduction)
+    assert len(inputs) >= 5
+
+
+# ---------------------------------------------------------------- values and gradients
+
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 1e-45, 3e38, float("inf"), -float("inf"), float("nan")]
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0, float("nan"), -float("inf")])
+def test_special_values_and_upstream_gradients(margin):
+    """The mask comes first: a NaN from above does not reach an inactive pair."""
+    grid = torch.tensor(list(itertools.product(SPECIAL, SPECIAL, [1.0, -1.0])), dtype=torch.float32).T.contiguous()
+    upstream = torch.tensor(SPECIAL).repeat(grid.shape[1])[: grid.shape[1]]
+    ours, theirs = leaves(grid), leaves(grid)
+    loss = edge.margin_ranking_loss(*ours, margin, reduction="none")
+    expected = F.margin_ranking_loss(*theirs, margin, reduction="none")
+    assert_same(array(loss), array(expected))
+    for mine, other in zip(backward(loss, ours, upstream), backward(expected, theirs, upstream), strict=True):
+        assert_same(array(mine), array(other))
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), -2.5, 0.0])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_a_factor_of_the_loss(factor, reduction):
+    ours, theirs = pairs(), pairs()
+    loss = edge.margin_ranking_loss(*ours, MARGIN, reduction=reduction) * factor
+    expected = F.margin_ranking_loss(*theirs, MARGIN, reduction=reduction) * factor
+    for mine, other in zip(backward(loss, ours), backward(expected, theirs), strict=True):
+        assert_within(array(mine), array(other), 1)
+
+
+@every_reduction
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 2)], ids=str)
+def test_only_some_inputs_require_a_gradient(wanted, reduction):
+    results = []
+    for loss in (edge.margin_ranking_loss, F.margin_ranking_loss):
+        inputs = [tensor.detach() for tensor in pairs(dtype=torch.float32)]
+        for i in wanted:
+            inputs[i].requires_grad_()
+        loss(*inputs, MARGIN, reduction=reduction).sum().backward()
+        results.append([tensor.grad for tensor in inputs])
+    for i, (mine, other) in enumerate(zip(*results, strict=True)):
+        assert (mine is not None) == (other is not None) == (i in wanted)
+        if mine is not None:
+            assert_within(array(mine), array(other), 1 if reduction == "mean" else 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64], ids=str)
+def test_integer_targets(dtype):
+    x1, x2, y = pairs(dtype=torch.float32)
+    target = y.detach().to(dtype)
+    loss, expected = edge.margin_ranking_loss(x1, x2, target), F.margin_ranking_loss(x1, x2, target)
+    assert_torchs(loss, (x1, x2), expected, (x1, x2), "mean")
+
+
+def test_a_target_without_dimensions_stands_for_every_pair():
+    x1, x2, _ = pairs()
+    one = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    loss = edge.margin_ranking_loss(x1, x2, one, MARGIN, reduction="sum")
+    expected = F.margin_ranking_loss(x1, x2, torch.broadcast_to(one, x1.shape), MARGIN, reduction="sum")
+    torch.testing.assert_close([loss, *backward(loss, (x1, x2, one))], [expected, *backward(expected, (x1, x2, one))])
+
+
+VIEWS = {
+    "transposed": ((5, 3), lambda tensor: tensor.T),
+    "steps": ((10,), lambda tensor: tensor[::2]),
+    "expanded": ((1, 4), lambda tensor: tensor.expand(3, 4)),
+    "negative": ((4,), lambda tensor: torch.complex(tensor, tensor).conj().imag),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views(view):
+    shape, make = VIEWS[view]
+    ours, theirs = pairs(shape), pairs(shape)
+    loss = edge.margin_ranking_loss(*map(make, ours), MARGIN, reduction="none")
+    expected = F.margin_ranking_loss(*map(make, theirs), MARGIN, reduction="none")
+    torch.testing.assert_close(loss, expected, rtol=0, atol=0)
+    torch.testing.assert_close(backward(loss, ours), backward(expected, theirs))
+
+
+@every_reduction
+def test_no_pairs(reduction):
+    ours, theirs = pairs((0, 3)), pairs((0, 3))
+    loss = edge.margin_ranking_loss(*ours, reduction=reduction)
+    expected = F.margin_ranking_loss(*theirs, reduction=reduction)
+    assert_torchs(loss, ours, expected, theirs, reduction)
+
+
+def test_the_same_tensor_twice():
+    x, _, y = pairs()
+    edge.margin_ranking_loss(x, x, y, MARGIN).backward()
+    assert_same(array(x.grad), np.zeros(7))
+
+
+def test_memory_is_shared_and_left_alone():
+    """The kernel reads the tensors where they are: no copy of a gigabyte, and inference tensors too."""
+    tensors = [tensor.detach() for tensor in pairs()]
+    before = [tensor.clone() for tensor in tensors]
+    for tensor in tensors:
+        assert edge._array(tensor).__array_interface__["data"][0] == tensor.data_ptr()
+    with torch.inference_mode():
+        edge.margin_ranking_loss(*(tensor + 0 for tensor in tensors))
+    edge.margin_ranking_loss(*tensors)
+    torch.testing.assert_close(tensors, before, rtol=0, atol=0)
+
+
+def test_inputs_changed_in_place_are_noticed():
+    x1, x2, y = (tensor.detach() for tensor in pairs())
+    loss = edge.margin_ranking_loss(x1.requires_grad_(), x2, y)
+    x2.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+# ---------------------------------------------------------------- derivatives
+
+
+@every_reduction
+def test_gradcheck_and_gradgradcheck(reduction):
+    inputs = pairs((3,))
+    loss = functools.partial(edge.margin_ranking_loss, margin=0.3, reduction=reduction)
+    assert torch.autograd.gradcheck(loss, inputs)
+    assert torch.autograd.gradgradcheck(loss, inputs)
+
+
+@every_reduction
+def test_gradients_of_gradients_are_torchs(reduction):
+    results = []
+    for loss in (edge.margin_ranking_loss, F.margin_ranking_loss):
+        x1, x2, y = inputs = pairs((4, 1))[:1] + pairs((1, 3))[1:2] + pairs((4, 3))[2:]
+        value = loss(*inputs, MARGIN, reduction=reduction)
+        first = backward(value, inputs, upstream=value.detach() + 2, create_graph=True)
+        penalty = sum((gradient * gradient).sum() for gradient in first)
+        results.append([value, *first, *backward(penalty, inputs)])
+    torch.testing.assert_close(*results)
+    assert results[0][-1].abs().sum() > 0
+
+
+@torch_jit_warns
+def test_forward_mode_is_refused_and_not_dropped():
+    x1, x2, y = (tensor.detach() for tensor in pairs())
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x1, torch.ones_like(x1))
+        with pytest.raises(NotImplementedError, match="jvp"):
+            edge.margin_ranking_loss(dual, x2, y)
+        with pytest.raises(NotImplementedError, match="jvp"):
+            edge.pairwise_hinge_loss(dual, y)
+
+
+@pytest.mark.parametrize("transform", [torch.func.grad, torch.func.vmap], ids=["grad", "vmap"])
+def test_transforms_of_functions_are_refused(transform):
+    _, x2, y = (tensor.detach() for tensor in pairs())
+    with pytest.raises(RuntimeError, match="functorch transforms"):
+        transform(lambda x1: edge.margin_ranking_loss(x1, x2, y))(torch.zeros(7, 7))
+
+
+# ---------------------------------------------------------------- the operators
+
+
+def operator_samples():
+    lists = torch.randn(5, dtype=torch.float64, requires_grad=True), torch.tensor([1, 0, 2, 0, 1])
+    group, qid, mask = torch.tensor([2, 3]), torch.tensor([4, 4, 7, 7, 7]), torch.ones(1, 5, dtype=torch.bool)
+    rows = torch.randn(1, 5, dtype=torch.float64, requires_grad=True), lists[1][None]
+    x1, x2, y = pairs()
+    detached = [tensor.detach() for tensor in (x1, x2, y)]
+    ops = torch.ops.numbarank
+    return {
+        "pairs": (ops.margin_ranking_loss, (x1, x2, y, 0.3, "mean")),
+        "broadcast": (ops.margin_ranking_loss, (*pairs((4, 1))[:2], *pairs((1, 3))[2:], 0.3, "none")),
+        "mixed": (ops.margin_ranking_loss, (x1.detach().float(), x2, y.detach().long(), 0.3, "none")),
+        "0-d": (ops.margin_ranking_loss, (x1, x2, torch.tensor(1.0), 0.3, "sum")),
+        "gradients": (ops.margin_ranking_loss_backward, (torch.tensor(2.0).double(), *detached, 0.3, "mean", True)),
+        "group": (ops.pairwise_hinge_loss, (*lists, None, group, None, 1.0, 1, lists[1] + 1.0, "none")),
+        "qid": (ops.pairwise_hinge_loss, (*lists, qid, None, None, 1.0, 2, None, "mean")),
+        "where": (ops.pairwise_hinge_loss, (*rows, None, None, mask, 1.0, 1, None, "none")),
+        "one list": (ops.pairwise_hinge_loss, (*lists, None, None, None, 1.0, 1, None, "none")),
+    }
+
+
+@pytest.mark.parametrize("name", operator_samples())
+def test_opcheck(name):
+    operator, arguments = operator_samples()[name]
+    assert set(torch.library.opcheck(operator.default, arguments).values()) == {"SUCCESS"}
+
+
+@torch_jit_warns
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compile_forward_and_backward_in_one_graph(backend):
+    torch._dynamo.reset()
+    scores = torch.nn.Linear(3, 1, dtype=torch.float64)
+    criterion, lists = edge.MarginRankingLoss(MARGIN), edge.PairwiseHingeLoss(reduction="none")
+    labels, group = torch.tensor([1, 0, 2, 0]), torch.tensor([2, 2])
+
+    def step(liked, disliked, target):
+        ranks = lists(scores(liked).squeeze(1), labels, group=group)
+        return 2 * criterion(scores(liked), scores(disliked), target) + ranks.sum()
+
+    batch = [torch.randn(4, 3, dtype=torch.float64) for _ in range(2)] + [torch.ones(4, 1, dtype=torch.float64)]
+    results = []
+    for function in (step, torch.compile(step, fullgraph=True, backend=backend)):
+        scores.zero_grad()
+        loss = function(*batch)
+        loss.backward()
+        results.append([loss.detach(), scores.weight.grad.clone()])
+    torch.testing.assert_close(*results)
+    assert results[0][1].abs().sum() > 0
+
+
+def test_compiled_groups_by_their_ids_have_a_length_known_at_run_time():
+    torch._dynamo.reset()
+    scores, labels = torch.tensor([2.0, 1.5, 0.0, 1.0, 3.0]), torch.tensor([1, 2, 0, 0, 1])
+    loss = torch.compile(
+        lambda qid: edge.pairwise_hinge_loss(scores, labels, qid=qid, reduction="none"),
+        fullgraph=True,
+        backend="aot_eager",
+    )
+    assert loss(torch.tensor([4, 4, 4, 9, 9])).tolist() == [1.5, 0.0]
+    assert loss(torch.tensor([1, 2, 2, 3, 3])).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_meta_tensors_have_the_shape_and_dtype_of_the_result():
+    x1, x2, y = (torch.empty(4, 3, dtype=dtype, device="meta") for dtype in (torch.float32, torch.float64, torch.int8))
+    x1.requires_grad_()
+    loss = edge.margin_ranking_loss(x1, x2, y, reduction="none")
+    assert (loss.device.type, loss.shape, loss.dtype) == ("meta", (4, 3), torch.float64)
+    loss.sum().backward()
+    assert (x1.grad.shape, x1.grad.dtype) == ((4, 3), torch.float32)
+    ranks = edge.pairwise_hinge_loss(x1, y, reduction="none")
+    assert (ranks.device.type, ranks.shape, ranks.dtype) == ("meta", (4,), torch.float32)
+
+
+# ---------------------------------------------------------------- autocast
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+def test_autocast_computes_in_float32_as_torch_does(dtype):
+    ours, theirs = pairs(dtype=dtype), pairs(dtype=dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, expected = edge.margin_ranking_loss(*ours, MARGIN), F.margin_ranking_loss(*theirs, MARGIN)
+        ranks = edge.pairwise_hinge_loss(ours[0], ours[2])
+    assert loss.dtype == expected.dtype == ranks.dtype == torch.promote_types(dtype, torch.float32)
+    assert_torchs(loss, ours, expected, theirs, "mean")
+
+
+# ---------------------------------------------------------------- modules
+
+
+def test_modules_are_torchs_own():
+    criterion = edge.MarginRankingLoss(0.5, reduction="sum")
+    assert isinstance(criterion, torch.nn.MarginRankingLoss)
+    assert repr(criterion) == "MarginRankingLoss(margin=0.5, reduction='sum')"
+    ranks = edge.PairwiseHingeLoss(0.5, power=2, reduction="none")
+    assert isinstance(ranks, torch.nn.Module)
+    assert repr(ranks) == "PairwiseHingeLoss(margin=0.5, power=2, reduction='none')"
+    x1, x2, y = pairs()
+    for module, arguments in ((criterion, (x1, x2, y)), (ranks, (x1, y))):
+        assert module.state_dict() == {}
+        for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+            assert repr(twin) == repr(module)
+            assert_same(array(twin(*arguments)), array(module(*arguments)))
+
+
+@pytest.mark.parametrize("arguments", list(itertools.product([None, True, False], repeat=2)), ids=str)
+def test_legacy_arguments_translate_and_warn_as_torchs(arguments):
+    if arguments == (None, None):
+        assert edge.MarginRankingLoss(0.0, None, None, "sum").reduction == "sum"
+        return
+    with pytest.warns(UserWarning, match="please use reduction=") as theirs:
+        expected = torch.nn.MarginRankingLoss(0.5, *arguments, "sum")
+    with pytest.warns(UserWarning, match="please use reduction=") as ours:
+        criterion = edge.MarginRankingLoss(0.5, *arguments, "sum")
+    assert (criterion.reduction, criterion.margin) == (expected.reduction, 0.5)
+    assert [str(warning.message) for warning in ours] == [str(warning.message) for warning in theirs]
+    x1, x2, y = pairs()
+    with pytest.warns(UserWarning, match="please use reduction="):
+        loss = edge.margin_ranking_loss(x1, x2, y, 0.5, *arguments)
+    assert_same(array(loss), array(criterion(x1, x2, y)))
+
+
+def test_the_scorer_of_the_torch_js_page_learns_to_rank():
+    """128 features, 64 hidden units, and pairs of a liked and a disliked item; as on docs/torch.md."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(128, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
+        taste = torch.randn(128)
+        liked, disliked = torch.randn(532, 128) + taste / 4, torch.randn(532, 128) - taste / 4
+        criterion = edge.MarginRankingLoss(margin=0.2)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        held_out, target = slice(500, None), torch.ones(32, 1)
+        ranked_rightly = [(model(liked[held_out]) > model(disliked[held_out])).float().mean().item()]
+        for _ in range(60):
+            rows = torch.randint(500, (32,))
+            loss = criterion(model(liked[rows]), model(disliked[rows]), target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        ranked_rightly.append((model(liked[held_out]) > model(disliked[held_out])).float().mean().item())
+    assert ranked_rightly[0] < 0.9
+    assert ranked_rightly[1] == 1.0
+
+
+# ---------------------------------------------------------------- errors
+
+
+def test_scores_of_two_axes_and_a_target_of_one_say_what_to_reshape():
+    scores, target = torch.zeros(32, 1), torch.ones(32)
+    message = r"input1 has shape \(32, 1\).*target \(32,\).*reshape target with target.reshape\(\(32, 1\)\)"
+    with pytest.raises(ValueError, match=message):
+        edge.margin_ranking_loss(scores, scores, target)
+    with pytest.raises(ValueError, match=message):
+        edge.margin_ranking_loss(scores.to("meta"), scores.to("meta"), target.to("meta"))
+    assert edge.margin_ranking_loss(scores, scores, target.reshape((32, 1)), 0.5).item() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"target": torch.ones(7, dtype=torch.bool)}, TypeError, "target has dtype bool"),
+        ({"target": torch.ones(7, dtype=torch.uint8)}, TypeError, "target has dtype uint8"),
+        ({"input1": torch.ones(7, dtype=torch.complex64)}, TypeError, "input1 has dtype complex64"),
+        ({"input2": torch.ones(5)}, ValueError, "do not broadcast"),
+        ({"reduction": "average"}, ValueError, "reduction is 'average'"),
+        ({"input1": np.ones(7)}, RuntimeError, "'input1'.*ndarray"),
+        ({"input2": torch.ones(7, device="meta")}, ValueError, "cpu, meta, cpu; all must be on one device"),
+        ({"input1": torch.eye(7).to_sparse()}, NotImplementedError, "SparseCPU"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(change, error, words):
+    x1, x2, y = (tensor.detach() for tensor in pairs())
+    with pytest.raises(error, match=words):
+        edge.margin_ranking_loss(**{"input1": x1, "input2": x2, "target": y} | change)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: edge.MarginRankingLoss(reduction="average"), ValueError, "reduction is 'average'"),
+        (lambda: edge.MarginRankingLoss(margin="1"), TypeError, "margin"),
+        (lambda: edge.PairwiseHingeLoss(power=3), ValueError, "power"),
+        (lambda: edge.PairwiseHingeLoss(margin=float("inf")), ValueError, "margin"),
+    ],
+    ids=["reduction", "margin", "power", "infinite margin"],
+)
+def test_settings_are_checked_at_construction(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+def test_bfloat16_without_ml_dtypes_names_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    ones = torch.ones(2, dtype=torch.bfloat16)
+    with pytest.raises(TypeError, match=r"needs the package ml_dtypes: pip install 'numbarank\[torch\]'"):
+        edge.margin_ranking_loss(ones, ones, ones)
+
+
+# ---------------------------------------------------------------- lists
+
+
+def lists():
+    scores = torch.tensor([2.0, 1.5, 0.0, 1.0, 3.0], dtype=torch.float64, requires_grad=True)
+    return scores, torch.tensor([1, 2, 0, 0, 1]), torch.tensor([1.0, 2.0, 0.5, 1.0, 3.0])
+
+
+@every_reduction
+@pytest.mark.parametrize("power", [1, 2])
+def test_lists_give_numbaranks_values_and_gradients(power, reduction):
+    scores, labels, weights = lists()
+    loss = edge.pairwise_hinge_loss(
+        scores, labels, group=[3, 2], margin=2.0, power=power, weights=weights, reduction=reduction
+    )
+    upstream = torch.full_like(loss, -3.0)
+    expected, gradient = nr.pairwise_hinge_loss_and_grad(
+        array(scores),
+        array(labels),
+        group=[3, 2],
+        margin=2.0,
+        power=power,
+        weights=array(weights),
+        reduction=reduction,
+        gradient=array(upstream),
+    )
+    assert_same(array(loss), expected)
+    assert_same(array(backward(loss, [scores], upstream)[0]), gradient)
+    assert np.abs(gradient).sum() > 0
+
+
+GROUPS = {
+    "group": {"group": torch.tensor([3, 2])},
+    "a list": {"group": [3, 2]},
+    "Groups": {"group": nr.Groups(group=[3, 2])},
+    "qid": {"qid": torch.tensor([4, 4, 4, 9, 9])},
+    "ids in a list": {"qid": [4, 4, 4, 9, 9]},
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_groups_of_every_kind(name):
+    scores, labels, _ = lists()
+    loss = edge.PairwiseHingeLoss(reduction="none")(scores, labels, **GROUPS[name])
+    assert loss.tolist() == [1.5, 0.0]
+    assert backward(loss, [scores])[0].tolist() == [1.0, -1.0, 0.0, 0.0, 0.0]
+
+
+def test_lists_as_rows_with_a_mask():
+    scores = torch.tensor([[2.0, 1.5, 0.0], [1.0, 3.0, 9.0]], requires_grad=True)
+    labels, where = torch.tensor([[1, 2, 0], [0, 1, 0]]), torch.tensor([[True] * 3, [True, True, False]])
+    loss = edge.pairwise_hinge_loss(scores, labels, where=where, reduction="sum")
+    loss.backward()
+    assert loss.item() == 1.5
+    assert scores.grad.tolist() == [[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+@needs_bfloat16
+def test_lists_in_bfloat16():
+    scores = torch.tensor([2.0, 1.5, 0.0], dtype=torch.bfloat16, requires_grad=True)
+    loss = edge.pairwise_hinge_loss(scores, torch.tensor([1.0, 2.0, 0.0], dtype=torch.bfloat16), reduction="none")
+    loss.sum().backward()
+    assert (loss.dtype, loss.tolist()) == (torch.bfloat16, [1.5])
+    assert (scores.grad.dtype, scores.grad.tolist()) == (torch.bfloat16, [1.0, -1.0, 0.0])
+
+
+def test_gradients_of_lists_are_checked_once_and_refused_twice():
+    scores, labels, weights = lists()
+    loss = functools.partial(edge.pairwise_hinge_loss, labels=labels, power=2, weights=weights)
+    assert torch.autograd.gradcheck(loss, [scores])
+    (gradient,) = backward(loss(scores), [scores], create_graph=True)
+    with pytest.raises(RuntimeError, match="gradient of pairwise_hinge_loss cannot be differentiated"):
+        gradient.sum().backward()
+
+
+def test_weights_have_no_gradient():
+    scores, labels, weights = lists()
+    with pytest.raises(TypeError, match=r"weights requires a gradient.*weights\.detach\(\)"):
+        edge.pairwise_hinge_loss(scores, labels, weights=weights.requires_grad_())
