@@ -388,8 +388,8 @@ def _pairwise_hinge_backward(ctx, upstream):
 
 def _refuse_second_derivative(ctx, upstream):
     raise RuntimeError(
-        "the gradient of pairwise_hinge_loss cannot be differentiated; of the losses only margin_ranking_loss has second "
-        "derivatives: leave this loss out of what goes backward twice"
+        "the gradient of pairwise_hinge_loss cannot be differentiated; that of margin_ranking_loss can: leave "
+        "pairwise_hinge_loss out of what goes backward twice"
     )
 
 
