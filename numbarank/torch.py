@@ -417,16 +417,11 @@ class _CudaArray:
     """The memory of a CUDA tensor, for use on torch's current stream: the tensor's own interface names no stream."""
 
     def __init__(self, tensor):
-        self._tensor = tensor
-
-    def __dlpack_device__(self):
-        return self._tensor.__dlpack_device__()
-
-    @property
-    def __cuda_array_interface__(self):
-        interface = self._tensor.detach().__cuda_array_interface__
-        stream = torch.cuda.current_stream(self._tensor.device).cuda_stream
-        return interface | {"version": 3, "stream": stream or 1}  # 1 is the default stream, which 0 may not stand for
+        stream = torch.cuda.current_stream(tensor.device).cuda_stream
+        named = {"version": 3, "stream": stream or 1}  # 1 is the default stream, which 0 may not stand for
+        self.__cuda_array_interface__ = tensor.detach().__cuda_array_interface__ | named
+        self.__dlpack_device__ = tensor.__dlpack_device__
+        self._tensor = tensor  # keeps its memory
 
 
 def _array(tensor):

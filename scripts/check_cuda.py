@@ -40,6 +40,7 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 SETTINGS = [("float32", "same"), ("float32", "int8"), ("float32", "scalar"), ("float64", "same"), ("float16", "same")]
 SIZES = [2**16, 2**20, 2**24, 2**26, 2**27]
 LARGE = 2**26
+SLEEP_CYCLES = 10**8
 PARITY_SIZES = [1, 3, 4, 255, 256, 257, 100_003, 2**22 + 5]
 SIMULATED_SIZES = [1, 3, 129]
 PARITY_LENGTHS = [0, 1, 2, 255, 256, 257, 2048, 5000]
@@ -76,7 +77,7 @@ def main():
     checks += list_parity(SIMULATED_LENGTHS if SIMULATING else PARITY_LENGTHS)
     races = Races(PEERS, options.seconds)
     if not (SIMULATING or options.parity):
-        checks += [*packages(), *tests(), *sanitizers(), *launches(), *bandwidths(races), *peers(races)]
+        checks += [*packages(), *tests(), *sanitizers(), *torch_tensors(), *launches(), *bandwidths(races), *peers(races)]
         write(options.json or default_path(where), where, checks, races.rows)
     sys.exit(any(check.passed is False for check in checks))
 
@@ -318,6 +319,47 @@ def outcome(name, command, summary):
         print(process.stdout[-4000:], process.stderr[-4000:], sep="\n")
     shown = found[-1] if found else f"status {process.returncode}"
     return told(Check(name, shown, process.returncode == 0))
+
+
+# ---------------------------------------------------------------- PyTorch's tensors
+
+
+def torch_tensors(size=100_003):
+    """Compare the losses on PyTorch's CUDA tensors, on a stream of their own, with those on its CPU tensors."""
+    try:
+        torch = importlib.import_module("torch")
+    except ModuleNotFoundError:
+        yield told(Check("PyTorch's tensors", "PyTorch is not installed", None))
+        return
+    if not torch.cuda.is_available():
+        yield told(Check("PyTorch's tensors", "this PyTorch has no CUDA", None))
+        return
+    loss = importlib.import_module("numbarank.torch").margin_ranking_loss
+    for name, dtype in ((name, getattr(torch, name)) for name in DTYPES):
+        inputs = [torch.randn(size).to(dtype), torch.randn(size).to(dtype), torch.randn(size).sign().to(dtype)]
+        expected = loss_and_gradients(torch, loss, inputs)
+        actual = loss_and_gradients(torch, loss, inputs, stream=torch.cuda.Stream())
+        same = all(map(torch.equal, actual, expected))
+        yield told(Check(f"PyTorch's tensors on a stream, {name}", counted(size), same, "equal bits"))
+    inputs = [tensor.cuda() for tensor in inputs]
+    compiled = loss_and_gradients(torch, torch.compile(loss, fullgraph=True), inputs)
+    same = all(map(torch.equal, compiled, expected))
+    yield told(Check("PyTorch's tensors, torch.compile", counted(size), same, "equal bits"))
+
+
+def loss_and_gradients(torch, loss, inputs, stream=None):
+    """Return the losses and the gradients by all inputs in host memory; on a stream, of a copy that comes late."""
+    inputs = [tensor.cuda() for tensor in inputs] if stream else inputs
+    late = [torch.zeros_like(tensor) for tensor in inputs] if stream else inputs
+    with torch.cuda.stream(stream):
+        if stream:
+            stream.wait_stream(torch.cuda.default_stream())
+            torch.cuda._sleep(SLEEP_CYCLES)  # who computes on another stream finds the zeros
+            torch._foreach_copy_(late, inputs)
+        leaves = [tensor.detach().requires_grad_() for tensor in late]
+        losses = loss(*leaves, 0.5, reduction="none")
+        results = losses, *torch.autograd.grad(losses, leaves, torch.ones_like(losses))
+        return [result.detach().cpu() for result in results]
 
 
 # ---------------------------------------------------------------- speed
