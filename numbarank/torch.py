@@ -147,7 +147,7 @@ def pairwise_hinge_loss(
     >>> loss.tolist(), scores.grad.tolist()
     ([1.5, 0.0], [1.0, -1.0, 0.0, 0.0, 0.0])
     """
-    if weights is not None and weights.requires_grad:
+    if isinstance(weights, Tensor) and weights.requires_grad:
         raise TypeError("weights requires a gradient, and there is none by the weights: pass weights.detach()")
     qid, group = _host_tensor(qid), _host_tensor(group)
     loss = _pairwise_hinge if torch.compiler.is_compiling() else _PairwiseHinge.apply
