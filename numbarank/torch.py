@@ -234,7 +234,7 @@ def _check_fit(input1, input2, target):
         numbarank.margin_ranking_loss(*(np.broadcast_to(0.0, tuple(tensor.shape)) for tensor in inputs))  # its error
 
 
-# no custom_op: that has an autograd kernel, which this needs not and each backward pass would pay for
+# no custom_op: each backward pass would pay for an autograd kernel that is never of use here
 _BACKWARD = "numbarank::margin_ranking_loss_backward"
 torch.library.define(
     _BACKWARD,
@@ -291,7 +291,10 @@ def _differentiable_gradients(upstream, input1, input2, target, margin, reductio
 
 
 class _MarginRanking(torch.autograd.Function):
-    """What register_autograd makes of the same functions, in less time; and forward-mode derivatives are refused."""
+    """For calls outside of graphs: quicker than what register_autograd makes of the same functions.
+
+    It refuses forward-mode derivatives, which that would drop.
+    """
 
     @staticmethod
     def forward(ctx, *inputs):

@@ -111,7 +111,7 @@ def test_the_default_stream_has_a_number_in_the_interface(to_cuda, monkeypatch):
 
 def test_tensors_on_two_devices_are_refused(to_cuda):
     there, here = to_cuda(torch.ones(3)), torch.ones(3)
-    with pytest.raises(ValueError, match="input1 is on cuda:0, input2 is on cpu.*all must be on one device"):
+    with pytest.raises(ValueError, match=r"input1 is on cuda:0, input2 is on cpu.*all must be on one device"):
         edge.margin_ranking_loss(there, here, there)
     loss = edge.margin_ranking_loss(there, there, torch.tensor(1.0), 0.5)
     assert on_host(loss).item() == 0.5
@@ -119,5 +119,5 @@ def test_tensors_on_two_devices_are_refused(to_cuda):
 
 def test_ids_of_queries_stay_on_the_host(to_cuda):
     scores = to_cuda(torch.ones(3))
-    with pytest.raises(TypeError, match="qid is a .*; it must be a list or NumPy array in host memory"):
+    with pytest.raises(TypeError, match=r"qid is a .*; it must be a list or NumPy array in host memory"):
         edge.pairwise_hinge_loss(scores, scores, qid=scores)
