@@ -356,6 +356,7 @@ def test_compile_forward_and_backward_in_one_graph(backend):
     assert results[0][1].abs().sum() > 0
 
 
+@torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)
 def test_compiled_groups_by_their_ids_have_a_length_known_at_run_time():
     torch._dynamo.reset()
     scores, labels = torch.tensor([2.0, 1.5, 0.0, 1.0, 3.0]), torch.tensor([1, 2, 0, 0, 1])
@@ -366,6 +367,29 @@ def test_compiled_groups_by_their_ids_have_a_length_known_at_run_time():
     )
     assert loss(torch.tensor([4, 4, 4, 9, 9])).tolist() == [1.5, 0.0]
     assert loss(torch.tensor([1, 2, 2, 3, 3])).tolist() == [0.0, 0.0, 0.0]
+
+
+class ScorerAndLoss(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scores = torch.nn.Linear(3, 1)
+        self.criterion, self.lists = edge.MarginRankingLoss(MARGIN), edge.PairwiseHingeLoss()
+
+    def forward(self, liked, disliked, target):
+        scores = self.scores(liked)
+        return self.criterion(scores, self.scores(disliked), target) + self.lists(scores.squeeze(1), target.squeeze(1))
+
+
+@torch_jit_warns
+def test_exported_programs_hold_the_operators_and_can_be_trained():
+    model, batch = ScorerAndLoss(), (torch.randn(4, 3), torch.randn(4, 3), torch.tensor([[1.0], [-1], [1], [-1]]))
+    exported = torch.export.export(model, batch).module()
+    code = exported.code
+    assert "torch.ops.numbarank.margin_ranking_loss.default" in code
+    assert "torch.ops.numbarank.pairwise_hinge_loss.default" in code
+    actual, expected = (torch.autograd.grad(module(*batch), [*module.parameters()]) for module in (exported, model))
+    torch.testing.assert_close(actual, expected)
+    assert expected[0].abs().sum() > 0
 
 
 def test_meta_tensors_have_the_shape_and_dtype_of_the_result():
