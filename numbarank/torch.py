@@ -286,8 +286,7 @@ def _differentiable_gradients(upstream, input1, input2, target, margin, reductio
     if reduction == "mean":
         upstream = upstream / z.numel()
     d = torch.where(z >= 0, upstream, 0)
-    by_x1, by_y = d * -y, -(d * difference)
-    return by_x1.sum_to_size(x1.shape), -by_x1.sum_to_size(x2.shape), by_y.sum_to_size(y.shape)
+    return d * -y, d * y, -(d * difference)  # autograd sums over what was broadcast
 
 
 class _MarginRanking(torch.autograd.Function):
