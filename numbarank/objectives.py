@@ -1,0 +1,209 @@
+"""Objectives for LightGBM and XGBoost: the pairwise hinge loss with the derivatives that boosting wants.
+
+Neither library is imported here: each hands in its own data set.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+import numbarank as nr
+
+
+@dataclass(frozen=True)
+class _PairwiseHinge:
+    """The settings that an objective and its metric share."""
+
+    margin: float = 1.0
+    power: int = 1
+
+    def __post_init__(self) -> None:
+        checked = nr.PairwiseHingeLoss(self.margin, self.power)
+        object.__setattr__(self, "margin", checked.margin)
+        object.__setattr__(self, "power", checked.power)
+
+    @property
+    def name(self) -> str:
+        """What the metric is called in the libraries' logs."""
+        return "pairwise_hinge" if self.power == 1 else "pairwise_squared_hinge"
+
+    def _mean(self, rows):
+        return float(nr.pairwise_hinge_loss(**rows, margin=self.margin, power=self.power))
+
+    def _derivatives(self, rows):
+        """Return the gradient and the hessian of the sum over all pairs.
+
+        The hinge has no second derivative: the active pairs of a row stand in for it, or one pair where it has none.
+        """
+        _, gradient, active = nr.pairwise_hinge_loss_and_grad(
+            **rows, margin=self.margin, power=self.power, reduction="sum", return_counts=True
+        )
+        if self.power == 2:
+            return gradient, 2 * active
+        one_pair = 1.0 if rows["weights"] is None else np.square(rows["weights"], dtype=np.float64)
+        return gradient, np.where(active > 0, active, one_pair)
+
+
+class LightGBMMetric(_PairwiseHinge):
+    """The mean over all pairs, as LightGBM calls its metrics; made by :attr:`LightGBMObjective.metric`."""
+
+    def __call__(
+        self, y_true: ArrayLike, y_pred: Any, weight: ArrayLike | None = None, group: ArrayLike | None = None
+    ) -> tuple[str, float, bool]:
+        """Return the name, the mean and that higher is not better; the arguments are those of the objective."""
+        return self.name, self._mean(_lightgbm_rows(y_true, y_pred, weight, group)), False
+
+
+class LightGBMObjective(_PairwiseHinge):
+    """Pairwise hinge loss as an objective of LightGBM; made by :func:`lightgbm`."""
+
+    def __call__(
+        self, y_true: ArrayLike, y_pred: Any, weight: ArrayLike | None = None, group: ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gradient and the hessian.
+
+        Estimators pass labels, scores, weights and the sizes of the groups; ``lightgbm.train`` passes the scores first
+        and its Dataset second, and nothing else.
+        """
+        return self._derivatives(_lightgbm_rows(y_true, y_pred, weight, group))
+
+    @property
+    def metric(self) -> LightGBMMetric:
+        """The mean loss of a pair, for ``train(feval=...)`` and ``fit(eval_metric=...)``."""
+        return LightGBMMetric(self.margin, self.power)
+
+
+class XGBoostMetric(_PairwiseHinge):
+    """The mean over all pairs, as XGBoost calls its metrics; made by :attr:`XGBoostObjective.metric`."""
+
+    def __call__(self, predt: np.ndarray, dtrain: Any) -> tuple[str, float]:
+        """Return the name and the mean of scores for a DMatrix."""
+        return self.name, self._mean(_xgboost_rows(predt, dtrain))
+
+
+class XGBoostObjective(_PairwiseHinge):
+    """Pairwise hinge loss as an objective of XGBoost; made by :func:`xgboost`."""
+
+    def __call__(self, predt: np.ndarray, dtrain: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gradient and the hessian at scores for a DMatrix."""
+        return self._derivatives(_xgboost_rows(predt, dtrain))
+
+    @property
+    def metric(self) -> XGBoostMetric:
+        """The mean loss of a pair, for ``train(custom_metric=...)``."""
+        return XGBoostMetric(self.margin, self.power)
+
+
+def lightgbm(margin: float = 1.0, power: int = 1) -> LightGBMObjective:
+    """Return the pairwise hinge loss as an objective for LightGBM.
+
+    Parameters
+    ----------
+    margin : float, default 1.0
+        The distance, in units of the scores, that a pair in the right order must keep.
+    power : {1, 2}, default 1
+        1 for the hinge, 2 for the squared hinge.
+
+    Returns
+    -------
+    LightGBMObjective
+        For ``params["objective"]`` of ``lightgbm.train`` and for ``LGBMRanker(objective=...)``. It can be hashed,
+        compared and pickled. Its ``metric`` goes to ``feval`` or ``eval_metric``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a margin that is no finite number, or another power. When called: ValueError for data without groups.
+
+    Notes
+    -----
+    The gradient is that of the sum over all pairs; a pair weighs the product of its rows' weights. With power 2 the
+    hessian is exact: a row has 2 for each active pair. With power 1 the second derivative is 0 everywhere, and the
+    number of active pairs stands in for it, or 1 where there are none. Weights make that the sum of the pairs' weights,
+    or the square of the row's.
+
+    Examples
+    --------
+    Called as LGBMRanker calls it. The pair is in the wrong order, and the third row is alone in its group:
+
+    >>> from numbarank import objectives
+    >>> objective = objectives.lightgbm()
+    >>> objective
+    LightGBMObjective(margin=1.0, power=1)
+    >>> gradient, hessian = objective([1, 0, 2], [0.5, 1.0, 0.0], None, [2, 1])
+    >>> gradient
+    array([-1.,  1.,  0.])
+    >>> hessian
+    array([1., 1., 1.])
+    >>> objective.metric([1, 0, 2], [0.5, 1.0, 0.0], None, [2, 1])
+    ('pairwise_hinge', 1.5, False)
+    """
+    return LightGBMObjective(margin, power)
+
+
+def xgboost(margin: float = 1.0, power: int = 1) -> XGBoostObjective:
+    """Return the pairwise hinge loss as an objective for XGBoost.
+
+    Parameters
+    ----------
+    margin, power
+        As in :func:`lightgbm`.
+
+    Returns
+    -------
+    XGBoostObjective
+        For ``xgboost.train(obj=...)`` with a DMatrix that has groups. It can be hashed, compared and pickled. Its
+        ``metric`` goes to ``custom_metric``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`lightgbm`. When called: TypeError for anything but a DMatrix, ValueError for one without groups.
+
+    Notes
+    -----
+    As for :func:`lightgbm`, except that XGBoost has one weight for each group, which multiplies all that comes from its
+    pairs.
+
+    Examples
+    --------
+    >>> from numbarank import objectives
+    >>> objectives.xgboost(power=2)
+    XGBoostObjective(margin=1.0, power=2)
+    >>> objectives.xgboost(power=2).metric.name
+    'pairwise_squared_hinge'
+    """
+    return XGBoostObjective(margin, power)
+
+
+def _lightgbm_rows(first, second, weight, group):
+    """Return the keywords of the loss from (labels, scores, weight, group) or from (scores, Dataset)."""
+    labels, scores = first, second
+    if hasattr(second, "get_group"):
+        scores, labels, weight, group = first, second.get_label(), second.get_weight(), second.get_group()
+    if group is None:
+        raise ValueError(
+            "the data has no query groups, and only rows of one query make pairs: pass group, the number of rows of "
+            "each query in their order, to lightgbm.Dataset or to LGBMRanker.fit"
+        )
+    return {"scores": scores, "labels": labels, "weights": weight, "group": group}
+
+
+def _xgboost_rows(scores, matrix):
+    """Return the keywords of the loss from a DMatrix, whose weights are one for each group."""
+    if not hasattr(matrix, "get_uint_info"):
+        raise TypeError(
+            f"the second argument is a {type(matrix).__name__}; it must be the DMatrix that xgboost.train passes, "
+            "because estimators hand no query groups to an objective: use xgboost.train(obj=...)"
+        )
+    group = np.diff(matrix.get_uint_info("group_ptr"))
+    if not group.size:
+        raise ValueError(
+            "the DMatrix has no query groups, and only rows of one query make pairs: pass qid, an id for each row, or "
+            "group, the number of rows of each query in their order, to xgboost.DMatrix"
+        )
+    weight = matrix.get_weight()
+    of_rows = np.sqrt(np.repeat(weight, group), dtype=np.float64) if weight.size else None  # a pair weighs a product
+    return {"scores": scores, "labels": matrix.get_label(), "weights": of_rows, "group": group}

@@ -1,0 +1,465 @@
+"""The objectives for LightGBM and XGBoost: derivatives worked out by hand, and whole trainings by the libraries."""
+
+import copy
+import importlib
+import inspect
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+import numbarank as nr
+from numbarank import objectives
+
+pytestmark = pytest.mark.usefixtures("cpu")
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+FACTORIES = pytest.mark.parametrize("factory", [objectives.lightgbm, objectives.xgboost], ids=["lightgbm", "xgboost"])
+QUIET = {"verbosity": -1, "num_threads": 1}
+SIZES = [3, 1, 8, 0, 20] * 6
+ROUNDS = 5
+
+
+@pytest.fixture(scope="module")
+def lightgbm():
+    return pytest.importorskip("lightgbm", reason="needs LightGBM: pip install '.[lightgbm]'")
+
+
+@pytest.fixture(scope="module")
+def xgboost():
+    return pytest.importorskip("xgboost", reason="needs XGBoost: pip install '.[xgboost]'")
+
+
+def graded(seed=0, sizes=SIZES):
+    """Features, labels from 0 to 3 that follow one of them, and weights of rows."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((sum(sizes), 4))
+    labels = np.digitize(x[:, 0] + 0.5 * rng.standard_normal(len(x)), [-0.5, 0.5, 1.5])
+    return x, labels, rng.integers(1, 5, len(x)) / 2
+
+
+# ---------------------------------------------------------------- the objects
+
+
+def of_factory(factory):
+    return [factory(0.5, power=2), factory(0.5, power=2).metric]
+
+
+@FACTORIES
+def test_objectives_and_metrics_are_values(factory):
+    for value in of_factory(factory):
+        twins = [pickle.loads(pickle.dumps(value)), copy.copy(value), copy.deepcopy(value)]
+        assert all(twin == value and hash(twin) == hash(value) for twin in twins)
+        assert value != type(value)(0.5, 1)
+        with pytest.raises(AttributeError, match="cannot assign"):
+            value.margin = 1.0
+
+
+@FACTORIES
+def test_an_objective_shows_its_settings(factory):
+    assert repr(factory()).endswith("Objective(margin=1.0, power=1)")
+    assert repr(factory(2, power=2).metric).endswith("Metric(margin=2.0, power=2)")
+    assert factory().metric != factory()
+
+
+@FACTORIES
+def test_settings_are_checked_when_made(factory):
+    with pytest.raises(ValueError, match=r"^power is 3; it must be 1 for the hinge or 2 for the squared hinge$"):
+        factory(power=3)
+    with pytest.raises(ValueError, match=r"^margin is nan; it must be finite$"):
+        factory(margin=float("nan"))
+    with pytest.raises(TypeError, match="margin"):
+        factory(margin="1")
+
+
+def test_signatures_are_those_that_the_libraries_count():
+    for value in of_factory(objectives.lightgbm):
+        assert list(inspect.signature(value).parameters) == ["y_true", "y_pred", "weight", "group"]
+    for value in of_factory(objectives.xgboost):
+        assert len(inspect.signature(value).parameters) == 2
+
+
+def test_neither_library_is_imported():
+    script = """
+import sys
+from numbarank import objectives
+objectives.lightgbm()([1, 0], [0.5, 1.0], None, [2])
+objectives.xgboost()
+print({"lightgbm", "xgboost", "sklearn"} & set(sys.modules))
+"""
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert finished.stdout == "set()\n"
+
+
+# ---------------------------------------------------------------- derivatives
+
+
+def test_derivatives_of_the_hinge_by_hand():
+    labels, scores, group = [1, 0, 2, 0], np.array([0.0, 0.5, 2.0, 9.0]), [3, 1]
+    gradient, hessian = objectives.lightgbm(margin=2.0)(labels, scores, None, group)
+    # all three pairs are active: row 2 over row 0 is right at the margin, and row 3 has no partner
+    assert gradient.tolist() == [-1 + 1, 1 + 1, -1 - 1, 0]
+    assert hessian.tolist() == [2, 2, 2, 1]
+
+
+def test_derivatives_of_the_squared_hinge_by_hand():
+    labels, scores, group = [1, 0, 2, 0], np.array([0.0, 0.5, 2.0, 9.0]), [3, 1]
+    gradient, hessian = objectives.lightgbm(margin=2.0, power=2)(labels, scores, None, group)
+    # row 0 over row 1 lacks 2.5, row 2 over row 0 nothing, row 2 over row 1 0.5
+    assert gradient.tolist() == [-2 * 2.5, 2 * 2.5 + 2 * 0.5, -2 * 0.5, 0]
+    assert hessian.tolist() == [2 * 2, 2 * 2, 2 * 2, 0]
+
+
+def test_a_pair_weighs_the_product_of_its_rows():
+    labels, scores, weights = [1, 0, 2, 0], np.array([0.0, 0.5, 2.0, 9.0]), np.array([2, 3, 0.5, 4], np.float32)
+    gradient, hessian = objectives.lightgbm(margin=2.0)(labels, scores, weights, [3, 1])
+    assert gradient.tolist() == [-2 * 3 + 2 * 0.5, 2 * 3 + 3 * 0.5, -2 * 0.5 - 3 * 0.5, 0]
+    assert hessian.tolist() == [2 * 3 + 2 * 0.5, 2 * 3 + 3 * 0.5, 2 * 0.5 + 3 * 0.5, 4 * 4]
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_all_weights_times_a_factor_change_no_step(power):
+    _, labels, weights = graded()
+    scores, objective = np.random.default_rng(1).standard_normal(len(labels)), objectives.lightgbm(power=power)
+    for one, other in zip(
+        objective(labels, scores, weights, SIZES), objective(labels, scores, 2**-10 * weights, SIZES), strict=True
+    ):
+        np.testing.assert_allclose(other, 2**-20 * one, rtol=1e-12)
+
+
+def derivative(function, scores, row, step=1e-4):
+    """Central differences by one score."""
+    up, down = scores.copy(), scores.copy()
+    up[row] += step
+    down[row] -= step
+    return (function(up) - function(down)) / (2 * step)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_derivatives_of_the_squared_hinge_by_finite_differences(weighted):
+    _, labels, weights = graded(sizes=[20])
+    weights = weights if weighted else None
+    # on a grid of 1/8, or 1/32 beside it: no pair is closer than 1/32 to the margin
+    scores = np.round(8 * np.random.default_rng(1).standard_normal(20)) / 8 + np.arange(20) % 2 / 32
+    objective = objectives.lightgbm(margin=0.9375, power=2)
+    gradient, hessian = objective(labels, scores, weights, [20])
+
+    def loss(scores):
+        return float(nr.pairwise_hinge_loss(scores, labels, margin=0.9375, power=2, weights=weights, reduction="sum"))
+
+    assert (hessian > 0).sum() >= 15
+    for row in range(20):
+        assert derivative(loss, scores, row) == pytest.approx(gradient[row], rel=1e-6, abs=1e-6)
+        slope = derivative(lambda scores, row=row: objective(labels, scores, weights, [20])[0][row], scores, row)
+        assert slope == pytest.approx(hessian[row], rel=1e-9, abs=1e-9)
+
+
+# ---------------------------------------------------------------- LightGBM
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_one_object_for_train_and_for_the_ranker(lightgbm, weighted):
+    pytest.importorskip("sklearn", reason="LGBMRanker needs scikit-learn: pip install '.[lightgbm]'")
+    x, labels, weights = graded()
+    weights = weights if weighted else None
+    objective = objectives.lightgbm()
+    data = lightgbm.Dataset(x, labels, group=SIZES, weight=weights)
+    booster = lightgbm.train({**QUIET, "objective": objective, "min_data_in_leaf": 5}, data, ROUNDS)
+    ranker = lightgbm.LGBMRanker(objective=objective, n_estimators=ROUNDS, min_child_samples=5, verbosity=-1, n_jobs=1)
+    ranker.fit(x, labels, group=SIZES, sample_weight=weights)
+    scores = booster.predict(x)
+    assert np.unique(scores).size > 5
+    np.testing.assert_array_equal(ranker.predict(x), scores)
+
+
+def test_weights_change_what_lightgbm_learns(lightgbm):
+    x, labels, weights = graded()
+    parameters = {**QUIET, "objective": objectives.lightgbm(), "min_data_in_leaf": 5}
+    plain, weighted = (
+        lightgbm.train(parameters, lightgbm.Dataset(x, labels, group=SIZES, weight=w), ROUNDS).predict(x)
+        for w in (None, weights)
+    )
+    assert not np.array_equal(plain, weighted)
+
+
+@pytest.mark.parametrize(("power", "name"), [(1, "pairwise_hinge"), (2, "pairwise_squared_hinge")])
+def test_the_metric_of_lightgbm_is_the_mean_loss(lightgbm, power, name):
+    x, labels, weights = graded()
+    objective = objectives.lightgbm(power=power)
+    data, seen = lightgbm.Dataset(x, labels, group=SIZES, weight=weights), {}
+    again = lightgbm.Dataset(x, labels, group=SIZES, weight=weights, reference=data)
+    booster = lightgbm.train(
+        {**QUIET, "objective": objective, "metric": "None", "min_data_in_leaf": 5},
+        data,
+        ROUNDS,
+        valid_sets=[again],
+        feval=objective.metric,
+        callbacks=[lightgbm.record_evaluation(seen), lightgbm.early_stopping(3, verbose=False)],
+    )
+    logged = seen["valid_0"][name]
+    expected = nr.pairwise_hinge_loss(booster.predict(x), labels, group=SIZES, power=power, weights=weights)
+    assert len(logged) == ROUNDS and logged == sorted(logged, reverse=True)
+    assert logged[-1] == pytest.approx(float(expected), rel=1e-6)
+    assert booster.best_iteration == ROUNDS
+
+
+def test_a_ranker_is_measured_cloned_and_pickled(lightgbm):
+    base = pytest.importorskip("sklearn.base", reason="LGBMRanker needs scikit-learn: pip install '.[lightgbm]'")
+    x, labels, _ = graded()
+    objective = objectives.lightgbm()
+    ranker = lightgbm.LGBMRanker(objective=objective, n_estimators=ROUNDS, min_child_samples=5, verbosity=-1, n_jobs=1)
+    ranker = base.clone(ranker)
+    assert ranker.objective == objective
+    ranker.fit(x, labels, group=SIZES, eval_X=(x,), eval_y=(labels,), eval_group=[SIZES], eval_metric=objective.metric)
+    scores = ranker.predict(x)
+    expected = float(nr.pairwise_hinge_loss(scores, labels, group=SIZES))
+    (logged,) = (values["pairwise_hinge"] for values in ranker.evals_result_.values())
+    assert logged[-1] == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(ranker)).predict(x), scores)
+
+
+def test_cross_validation_of_lightgbm_with_folds_of_queries(lightgbm):
+    selection = pytest.importorskip("sklearn.model_selection", reason="needs scikit-learn: pip install '.[lightgbm]'")
+    x, labels, _ = graded()
+    objective, queries = objectives.lightgbm(), np.repeat(np.arange(len(SIZES)), SIZES)
+    parameters = {**QUIET, "objective": objective, "metric": "None", "min_data_in_leaf": 5}
+    data, folds = lightgbm.Dataset(x, labels, group=SIZES), selection.GroupKFold(3)
+    results = lightgbm.cv(parameters, data, ROUNDS, folds=folds, feval=objective.metric, return_cvbooster=True)
+    boosters = results["cvbooster"].boosters
+    losses = [
+        float(nr.pairwise_hinge_loss(booster.predict(x[rows]), labels[rows], qid=queries[rows]))
+        for booster, (_, rows) in zip(boosters, folds.split(x, groups=queries), strict=True)
+    ]
+    assert results["valid pairwise_hinge-mean"][-1] == pytest.approx(np.mean(losses), rel=1e-6)
+
+
+def test_a_saved_lightgbm_model_needs_no_objective(lightgbm, tmp_path):
+    x, labels, _ = graded()
+    parameters = {**QUIET, "objective": objectives.lightgbm(), "min_data_in_leaf": 5}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(x, labels, group=SIZES), ROUNDS)
+    booster.save_model(tmp_path / "model.txt")
+    np.testing.assert_array_equal(lightgbm.Booster(model_file=tmp_path / "model.txt").predict(x), booster.predict(x))
+    more = lightgbm.train(
+        parameters, lightgbm.Dataset(x, labels, group=SIZES), ROUNDS, init_model=tmp_path / "model.txt"
+    )
+    first, last = (nr.pairwise_hinge_loss(model.predict(x), labels, group=SIZES) for model in (booster, more))
+    assert last < first
+
+
+def test_a_lightgbm_dataset_without_groups_is_refused(lightgbm):
+    x, labels, _ = graded()
+    objective = objectives.lightgbm()
+    for callback in (objective, objective.metric):
+        with pytest.raises(ValueError, match=r"no query groups.*pass group, .* to lightgbm\.Dataset or to LGBMRanker"):
+            callback(np.zeros(len(x)), lightgbm.Dataset(x, labels, params=QUIET).construct())
+        with pytest.raises(ValueError, match="no query groups"):
+            callback(labels, np.zeros(len(x)))
+
+
+# ---------------------------------------------------------------- XGBoost
+
+
+def xgboost_train(xgboost, data, objective, **keywords):
+    parameters = {"objective": "rank:pairwise", "eval_metric": "ndcg@10", "nthread": 1}
+    return xgboost.train(parameters, data, ROUNDS, obj=objective, verbose_eval=False, **keywords)
+
+
+def test_xgboost_takes_groups_from_ids_and_counts(xgboost):
+    x, labels, _ = graded()
+    rows = np.repeat(np.arange(len(SIZES)), SIZES)
+    scores = [
+        xgboost_train(xgboost, data, objectives.xgboost()).predict(xgboost.DMatrix(x))
+        for data in (
+            xgboost.DMatrix(x, labels, group=SIZES),
+            xgboost.DMatrix(x, labels, qid=rows),
+            xgboost.QuantileDMatrix(x, labels, qid=rows),
+        )
+    ]
+    assert np.unique(scores[0]).size > 5
+    np.testing.assert_array_equal(scores[1], scores[0])
+    assert nr.pairwise_hinge_loss(scores[2], labels, group=SIZES) == pytest.approx(
+        nr.pairwise_hinge_loss(scores[0], labels, group=SIZES), rel=0.2
+    )
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_xgboost_derivatives_are_those_of_lightgbm_times_the_weight_of_the_group(xgboost, power):
+    x, labels, _ = graded()
+    weights = np.random.default_rng(2).integers(0, 6, len(SIZES)).astype(np.float32)
+    scores = np.round(8 * x[:, 1]).astype(np.float32) / 8
+    plain = objectives.lightgbm(power=power)(labels, scores, None, SIZES)
+    of_rows = np.repeat(weights, SIZES)
+    for weight, factor in ((None, 1), (weights, of_rows)):
+        data = xgboost.DMatrix(x, labels, group=SIZES, weight=weight)
+        derivatives = objectives.xgboost(power=power)(scores, data)
+        for ours, expected in zip(derivatives, plain, strict=True):
+            np.testing.assert_allclose(ours, factor * expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("power", "name"), [(1, "pairwise_hinge"), (2, "pairwise_squared_hinge")])
+def test_the_metric_of_xgboost_is_the_mean_loss(xgboost, power, name):
+    x, labels, _ = graded()
+    weights = np.arange(len(SIZES)) % 3
+    objective = objectives.xgboost(power=power)
+    data, seen = xgboost.DMatrix(x, labels, group=SIZES, weight=weights), {}
+    booster = xgboost_train(
+        xgboost,
+        data,
+        objective,
+        evals=[(data, "train")],
+        evals_result=seen,
+        custom_metric=objective.metric,
+        early_stopping_rounds=3,
+    )
+    logged = seen["train"][name]
+    pairs = {"labels": labels, "group": SIZES, "power": power}
+    losses = nr.pairwise_hinge_loss(booster.predict(data), **pairs, reduction="none")
+    counts = nr.pairwise_hinge_loss(np.zeros(len(x)), **pairs, reduction="none")  # each pair lacks 1
+    assert len(logged) == ROUNDS and logged == sorted(logged, reverse=True)
+    assert logged[-1] == pytest.approx(weights @ losses / (weights @ counts), abs=2e-6)  # xgboost logs six digits
+    assert booster.best_iteration == ROUNDS - 1
+
+
+def test_a_saved_xgboost_model_needs_no_objective(xgboost, tmp_path):
+    x, labels, _ = graded()
+    data = xgboost.DMatrix(x, labels, group=SIZES)
+    booster = xgboost_train(xgboost, data, objectives.xgboost())
+    booster.save_model(tmp_path / "model.json")
+    loaded = xgboost.Booster(model_file=tmp_path / "model.json")
+    np.testing.assert_array_equal(loaded.predict(data), booster.predict(data))
+    more = xgboost_train(xgboost, data, objectives.xgboost(), xgb_model=loaded)
+    first, last = (nr.pairwise_hinge_loss(model.predict(data), labels, group=SIZES) for model in (booster, more))
+    assert last < first
+
+
+def test_cross_validation_of_xgboost_keeps_queries_together(xgboost):
+    x, labels, _ = graded()
+    objective, sizes_seen = objectives.xgboost(), []
+
+    def spy(scores, matrix):
+        sizes_seen.extend(np.diff(matrix.get_uint_info("group_ptr")))
+        return objective(scores, matrix)
+
+    data = xgboost.DMatrix(x, labels, group=SIZES)
+    results = xgboost.cv({"nthread": 1}, data, 1, nfold=3, obj=spy, custom_metric=objective.metric, as_pandas=False)
+    assert sorted(sizes_seen) == sorted(2 * SIZES)
+    assert results["train-pairwise_hinge-mean"][0] < 1
+
+
+def test_a_dmatrix_without_groups_is_refused(xgboost):
+    x, labels, _ = graded()
+    with pytest.raises(ValueError, match=r"the DMatrix has no query groups.*pass qid, .* to xgboost\.DMatrix"):
+        xgboost_train(xgboost, xgboost.DMatrix(x, labels), objectives.xgboost())
+
+
+def test_estimators_of_xgboost_are_refused(xgboost):
+    pytest.importorskip("sklearn", reason="XGBoost's estimators need scikit-learn")
+    x, labels, _ = graded()
+    with pytest.raises(ValueError, match="custom objective function not supported by XGBRanker"):
+        xgboost.XGBRanker(objective=objectives.xgboost())
+    with pytest.raises(TypeError, match=r"is a ndarray; it must be the DMatrix .* use xgboost\.train\(obj=\.\.\.\)"):
+        xgboost.XGBRegressor(objective=objectives.xgboost(), n_estimators=1, n_jobs=1).fit(x, labels)
+
+
+# ---------------------------------------------------------------- both
+
+
+def easy():
+    """Pairs that are all in order as soon as anything was learned."""
+    labels = np.arange(400) % 2
+    return np.column_stack([labels, np.zeros(400)]), labels, {"group": [20] * 20}
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_nothing_left_to_learn_in_lightgbm(lightgbm, power):
+    x, labels, group = easy()
+    parameters = {**QUIET, "objective": objectives.lightgbm(power=power), "learning_rate": 0.6}
+    data = lightgbm.Dataset(x, labels, **group)
+    scores = lightgbm.train({**parameters, "min_sum_hessian_in_leaf": 0}, data, 8).predict(x)
+    np.testing.assert_allclose(np.unique(scores), [-0.6, 0.6], rtol=1e-6)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_nothing_left_to_learn_in_xgboost(xgboost, power):
+    x, labels, group = easy()
+    data = xgboost.DMatrix(x, labels, **group)
+    parameters = {"nthread": 1, "eta": 0.6, "lambda": 0, "min_child_weight": 0, "base_score": 0}
+    scores = xgboost.train(parameters, data, 8, obj=objectives.xgboost(power=power)).predict(data)
+    np.testing.assert_allclose(np.unique(scores), [-0.6, 0.6], rtol=1e-6)
+
+
+TWO_POOLS = """
+import sys
+import threading
+import numpy as np
+{imports}
+from numbarank import objectives
+
+rng = np.random.default_rng(0)
+x = rng.standard_normal((6000, 3))
+y = np.digitize(x[:, 0], [0, 1])
+group = np.full(60, 100)
+scores = {{}}
+
+def with_lightgbm():
+    data = lightgbm.Dataset(x, y, group=group, params={{"verbosity": -1}})
+    settings = {{"objective": objectives.lightgbm(), "num_threads": 2, "verbosity": -1}}
+    scores["lightgbm"] = lightgbm.train(settings, data, 3).predict(x)
+
+def with_xgboost():
+    data = xgboost.DMatrix(x, y, group=group)
+    scores["xgboost"] = xgboost.train({{"nthread": 2}}, data, 3, obj=objectives.xgboost()).predict(data)
+
+with_lightgbm()
+with_xgboost()
+alone = dict(scores)
+threads = [threading.Thread(target=train) for train in (with_lightgbm, with_xgboost)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert all(np.array_equal(alone[name], scores[name]) and np.ptp(alone[name]) > 0.1 for name in ("lightgbm", "xgboost"))
+print("done")
+"""
+
+
+@pytest.mark.parametrize("imports", ["import lightgbm, xgboost", "import numbarank, xgboost, lightgbm"])
+def test_thread_pools_live_beside_each_other(lightgbm, xgboost, imports):
+    finished = subprocess.run(
+        [sys.executable, "-c", TWO_POOLS.format(imports=imports)], capture_output=True, text=True, timeout=300
+    )
+    assert (finished.returncode, finished.stdout) == (0, "done\n"), finished.stderr
+
+
+@pytest.fixture
+def race(monkeypatch):
+    """The timing script, everything on one thread: then shares of the time are the same on a busy machine."""
+    for package in ("sklearn", "tqdm"):
+        pytest.importorskip(package, reason=f"the timing script needs {package}")
+    monkeypatch.syspath_prepend(SCRIPTS)
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield importlib.import_module("time_objectives")
+    numba.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ["LightGBM", "XGBoost"])
+def test_as_good_as_the_librarys_own_at_a_fifth_of_the_training_time(race, name, capsys):
+    pytest.importorskip(name.lower(), reason=f"needs {name}: pip install '.[{name.lower()}]'")
+    train, test = (race.graded_lists(300, 80, 136, seed) for seed in (0, 1))
+    library = getattr(race, name)(train, threads=1)
+    own = race.measure(library, library.own, 0.1, test)  # of the two rates, its better one
+    library.train(library.ours(), 0.3, rounds=1)  # compiles
+    for power in (1, 2):
+        ours = race.measure(library, library.ours(power=power), 0.3, test)
+        with capsys.disabled():
+            print(
+                f"\n{name}, power {power}: NDCG@10 {ours.ndcg:.3f}, {library.own} {own.ndcg:.3f}; "
+                f"{ours.share:.0%} of the training in the objective"
+            )
+        assert ours.ndcg > own.ndcg - 0.03
+        assert ours.share < 0.2
