@@ -7,6 +7,7 @@ import pytest
 NEEDED = {
     "arrays.md": ("torch",),
     "boosting.md": ("lightgbm", "xgboost"),
+    "boosting.md": ("lightgbm", "sklearn", "xgboost"),
     "distributed.md": ("dask", "distributed"),
     "torch.md": ("torch",),
 }
