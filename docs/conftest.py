@@ -6,7 +6,6 @@ import pytest
 
 NEEDED = {
     "arrays.md": ("torch",),
-    "boosting.md": ("lightgbm", "xgboost"),
     "boosting.md": ("lightgbm", "sklearn", "xgboost"),
     "distributed.md": ("dask", "distributed"),
     "torch.md": ("torch",),

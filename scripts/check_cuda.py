@@ -77,7 +77,15 @@ def main():
     checks += list_parity(SIMULATED_LENGTHS if SIMULATING else PARITY_LENGTHS)
     races = Races(PEERS, options.seconds)
     if not (SIMULATING or options.parity):
-        checks += [*packages(), *tests(), *sanitizers(), *torch_tensors(), *launches(), *bandwidths(races), *peers(races)]
+        checks += [
+            *packages(),
+            *tests(),
+            *sanitizers(),
+            *torch_tensors(),
+            *launches(),
+            *bandwidths(races),
+            *peers(races),
+        ]
         write(options.json or default_path(where), where, checks, races.rows)
     sys.exit(any(check.passed is False for check in checks))
 
