@@ -24,7 +24,7 @@ ROOMS = {
     "_cpu": ({"_exact"}, {"numpy", "numba", "llvmlite"}),
     "_cuda": ({"_exact"}, {"numpy", "numba", "llvmlite"}),
     "torch": (None, {"numpy", "torch", "ml_dtypes"}),
-    "dask": (None, {"numpy", "dask"}),
+    "dask": (None, {"numpy", "dask", "numba"}),
     "objectives": (None, {"numpy"}),
 }
 EDGES = {"torch", "dask", "objectives"}
