@@ -205,7 +205,7 @@ def pairwise_hinge_loss_and_grad(
 ) -> tuple[da.Array, ...]:
     """Return the hinge loss of all pairs of every query group and its gradient; compute them together.
 
-    For 'mean', all pairs are counted before the first gradient: labels and weights are read twice, or kept meanwhile.
+    For 'mean', all pairs are counted before the first gradient is known: until then labels and weights stay in memory.
 
     Parameters
     ----------
@@ -266,7 +266,7 @@ def align_groups(
     ----------
     *arrays : dask arrays or array_like of shape (rows, ...)
         Whatever has a row for each document: scores, labels, weights, features. All get the chunks that become of those
-        of the first one.
+        of the first dask array among them.
     qid : dask array or array_like of int, shape (rows,)
         The id of each row's query; the rows of a query stand together. Of a dask array the ids at the edges of the
         chunks are computed here and now: persist it if it is expensive.
@@ -296,17 +296,17 @@ def align_groups(
     """
     if (qid is None) == (group is None) or not arrays:
         raise TypeError("align_groups takes at least one array, and either qid or group")
-    arrays = [_read(f"array {i}", array) for i, array in enumerate(arrays)]
-    if qid is not None:
-        arrays.append(_read("qid", qid))
-    rows = _known_chunks(arrays[0], "the first array")
+    given = arrays if qid is None else (*arrays, qid)
+    like = next((i for i, array in enumerate(given) if isinstance(array, da.Array)), 0)
+    arrays = [_read(f"array {i}", array) for i, array in enumerate(given)]
+    rows = [_known_chunks(array) for array in arrays]
     offsets = _offsets_of_dask(arrays[-1]) if isinstance(qid, da.Array) else _groups_of(qid, group).offsets
     for array in arrays:
-        if array.shape[:1] != (offsets[-1],):
+        if array.shape[0] != offsets[-1]:
             raise ValueError(
                 f"an array has shape {array.shape} and the queries have {offsets[-1]} rows together; they must be equal"
             )
-    edges = np.cumsum(rows)[:-1]
+    edges = np.cumsum(rows[like])[:-1]
     after = np.searchsorted(offsets, edges)
     before = np.maximum(after - 1, 0)
     nearest = np.where(offsets[after] - edges <= edges - offsets[before], offsets[after], offsets[before])
@@ -358,10 +358,13 @@ def _in_chunks(name, array, chunks):
     return array.rechunk(chunks)
 
 
-def _known_chunks(array, name):
-    """Return the sizes of the chunks of rows, or raise ValueError where Dask does not know them."""
-    if math.isnan(array.shape[0]):
-        raise ValueError(f"{name} has chunks of unknown size: call its compute_chunk_sizes() first")
+def _known_chunks(array):
+    """Return how many rows each chunk has, or raise ValueError where there are none, or Dask does not know."""
+    if array.ndim == 0 or math.isnan(array.shape[0]):
+        raise ValueError(
+            f"an array has shape {array.shape}; it must have rows, in chunks of known size: call its "
+            "compute_chunk_sizes() first"
+        )
     return array.chunks[0]
 
 
@@ -675,21 +678,19 @@ def _sizes_of_known(groups, rows):
 def _sizes_of_dask(qid, chunks):
     if qid.ndim != 1 or not _may_be_equal(qid.shape[0], sum(chunks[0])):
         raise ValueError(f"qid has shape {qid.shape} and scores {(sum(chunks[0]),)}; they must be equal")
-    qid = _in_chunks("qid", qid, chunks)
-    rows = np.array(chunks[0])
-    first = int(np.argmax(rows > 0))
-    edges = np.cumsum(rows) - rows
-    before = qid[np.maximum(edges - 1, 0)].rechunk(1) if rows.any() else qid
-    unknown = ((math.nan,) * len(rows),)
-    meta = np.empty(0, _INT64)
-    return da.map_blocks(_sizes_of_chunk, qid, before, first=first, chunks=unknown, dtype=_INT64, meta=meta)
+    qid, rows = _in_chunks("qid", qid, chunks), np.array(chunks[0])
+    filled = np.maximum.accumulate(np.where(rows > 0, np.arange(len(rows)), 0))
+    last = qid.map_blocks(operator.itemgetter(slice(-1, None)), chunks=_ones(chunks), dtype=qid.dtype, meta=qid._meta)
+    before = last.blocks[[0, *filled[:-1]]]
+    unknown, meta = ((math.nan,) * len(rows),), np.empty(0, _INT64)
+    return da.map_blocks(_sizes_of_chunk, qid, before, chunks=unknown, dtype=_INT64, meta=meta)
 
 
-def _sizes_of_chunk(qid, before, *, first, block_id):
-    """Return how many rows each query of a chunk has; ``before`` is the last id of the chunks before."""
+def _sizes_of_chunk(qid, before, *, block_id):
+    """Return how many rows each query of a chunk has; ``before`` is the id of the row before, if there is one."""
     with _naming_chunk(block_id):
         sizes = nr.Groups(qid=qid).sizes
-        if len(qid) and block_id[0] > first and qid[0] == before[0]:
+        if block_id[0] > 0 and (qid[:1] == before).any():
             raise ValueError(f"query {qid[0]} began in a chunk before, and must lie in one: {_ALIGN}")
     return sizes
 
@@ -765,7 +766,7 @@ def _walk_lists_of_chunk(
 
 def _offsets_of_dask(qid):
     """Return the edges between queries next to the edges of the chunks: those in between are never wanted."""
-    rows = np.array(_known_chunks(qid, "qid"))
+    rows = np.array(_known_chunks(qid))
     starts = (np.cumsum(rows) - rows)[rows > 0]
     meta = np.empty((0, 0), _INT64)
     table = qid.map_blocks(_edges_of_chunk, chunks=((1,) * len(rows), (4,)), new_axis=1, dtype=_INT64, meta=meta)

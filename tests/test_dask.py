@@ -1,12 +1,16 @@
 """Losses of dask arrays are those of one machine: lazily, on Dask's threads and on processes."""
 
+import os
+import re
+import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 import reference
-from helpers import REDUCTIONS, assert_within, random_pairs
+from helpers import REDUCTIONS, assert_bits, assert_within, random_pairs
 
 import numbarank as nr
 
@@ -70,6 +74,18 @@ def test_pairs_in_uneven_and_empty_chunks(scheduler, dtype, reduction):
     for slope, gradient in zip(slopes, gradients, strict=True):
         assert slope.chunks == (CHUNKS,)
         assert_like(slope, gradient)
+        if reduction != "mean":
+            assert_bits(slope.compute(), gradient)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_loss_of_many_rounded_chunks_is_within_an_ulp(synchronous, dtype, seed):
+    x1, x2, y = random_pairs(999, dtype, seed=seed)
+    x1 *= np.exp(np.random.default_rng(seed).normal(size=999) * 2).astype(dtype)
+    for reduction in ("mean", "sum"):
+        expected = nr.margin_ranking_loss(x1, x2, y, 0.1, reduction=reduction)
+        assert_like(nrd.margin_ranking_loss(*in_chunks(x1, x2, y, chunks=13), 0.1, reduction=reduction), expected)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -435,6 +451,15 @@ def test_errors_about_values_name_the_chunk(scheduler, reduction, change, messag
             result.compute()
 
 
+@pytest.mark.parametrize("rows", [(2, 0, 2), (2, 0, 0, 2), (0, 2, 2), (1, 1, 2)])
+def test_a_query_that_goes_on_behind_empty_chunks_is_found(synchronous, rows):
+    x, (qid,) = da.ones(4, chunks=(rows,)), in_chunks(np.array([1, 2, 2, 3]), chunks=(rows,))
+    with pytest.raises(ValueError, match=f"chunk {len(rows) - 1}: query 2 began in a chunk before"):
+        nrd.pairwise_hinge_loss(x, x, qid=qid).compute()
+    (qid,) = in_chunks(np.array([1, 2, 3, 3]), chunks=(rows,))
+    assert nrd.pairwise_hinge_loss(x, x, qid=qid).compute() == 0
+
+
 # ---------------------------------------------------------------- align_groups
 
 
@@ -480,6 +505,7 @@ def test_aligned_lists_are_those_of_one_machine(scheduler):
         ((), {"group": [4]}, TypeError, "at least one array"),
         ((FOUR,), {"group": [5]}, ValueError, r"an array has shape \(4,\) and the queries have 5 rows"),
         ((FOUR[FOUR > 0],), {"group": [4]}, ValueError, r"compute_chunk_sizes\(\)"),
+        ((1.0,), {"group": [1]}, ValueError, r"an array has shape \(\); it must have rows"),
         ((FOUR,), {"qid": FOUR[FOUR > 0]}, ValueError, r"compute_chunk_sizes\(\)"),
         ((FOUR,), {"qid": FOUR - 2}, ValueError, r"chunk [01]: qid\[0\] is -1"),
     ],
@@ -526,7 +552,7 @@ def client():
             n_workers=2,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             memory_limit=CLUSTER_MEMORY,
         ) as cluster,
         distributed.Client(cluster) as client,
@@ -555,10 +581,11 @@ def test_lists_on_processes(client):
 
 
 def peak_memory():
-    resource = pytest.importorskip("resource", reason="the peak of a process's memory is read as on Unix")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
 def test_memory_stays_bounded(client):
     """The arrays are larger than all workers may be together; they are made chunk by chunk."""
     x = da.ones(2 * CLUSTER_MEMORY // 12 + 1, chunks=1_000_000, dtype=np.float32)
@@ -567,3 +594,12 @@ def test_memory_stays_bounded(client):
     loss, (by_x1, _) = nrd.margin_ranking_loss_and_grad(*inputs, 0.5, "sum")
     assert dask.compute(loss, -by_x1.sum(dtype=float)) == (np.float32(1.5 * x.size), x.size)
     assert max(client.run(peak_memory).values()) < CLUSTER_MEMORY
+
+
+def test_the_example_of_the_page_runs_as_a_program():
+    root = Path(__file__).parents[1]
+    (program,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "distributed.md").read_text(), re.DOTALL)
+    variables = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=300).stdout
+    assert output == "0.52\n"

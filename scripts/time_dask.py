@@ -1,0 +1,178 @@
+"""Time losses of dask arrays: how they scale with workers and chunks, and what memory they take.
+
+Prints tables for a document. Everything runs on this machine: two clusters of processes with one thread each.
+"""
+
+import argparse
+import contextlib
+import platform
+import re
+import time
+from pathlib import Path
+
+import dask
+import dask.array as da
+import distributed
+import numpy as np
+from environment import machine
+
+import numbarank as nr
+import numbarank.dask as nrd
+
+CHUNK = 12_500_000
+SETTINGS = {
+    "distributed.admin.large-graph-warning-threshold": "1GB",
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.target": False,
+}
+margins = iter(np.linspace(0.5, 0.6, 100_000))  # a new one each time, so that no result is found at a worker
+
+
+@contextlib.contextmanager
+def cluster(workers, memory_limit=0):
+    """Start processes of one thread each and return a client of theirs."""
+    settings = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": memory_limit}
+    with (
+        distributed.LocalCluster(**settings) as processes,
+        distributed.Client(processes, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def random_pairs(size, chunk=CHUNK):
+    """Return float32 scores and targets that are made chunk by chunk."""
+    x1, x2, y = (da.random.default_rng(seed).standard_normal(size, chunks=chunk, dtype=np.float32) for seed in range(3))
+    return x1, x2, da.sign(y)
+
+
+def wait(client, arrays):
+    """Wait until the workers have all chunks."""
+    with client.as_current():
+        distributed.wait(arrays)
+
+
+def loss(client, arrays):
+    """Compute the loss."""
+    return client.compute(nrd.margin_ranking_loss(*arrays, next(margins)), sync=True)
+
+
+def loss_and_gradients(client, arrays):
+    """Compute the loss and leave the gradients at the workers until both are there."""
+    value, gradients = nrd.margin_ranking_loss_and_grad(*arrays, next(margins))
+    wait(client, client.persist([value, *gradients]))
+
+
+WORKS = {"loss": loss, "loss and gradients": loss_and_gradients}
+
+
+def seconds(call, *arguments):
+    """Return how long a call takes, its graph included."""
+    start = time.perf_counter()
+    call(*arguments)
+    return time.perf_counter() - start
+
+
+def time_workers(pairs, rounds):
+    """Return for each work the seconds on one and on two workers, taken in turns, on pairs that they hold already."""
+    with cluster(1) as one, cluster(2) as two:
+        held = {client: client.persist(list(random_pairs(pairs))) for client in (one, two)}
+        for client, arrays in held.items():
+            wait(client, arrays)
+        times = {work: {one: [], two: []} for work in WORKS}
+        for _ in range(rounds + 1):
+            for work, call in WORKS.items():
+                for client, arrays in held.items():
+                    times[work][client].append(seconds(call, client, arrays))
+        return {work: (np.array(taken[one][1:]), np.array(taken[two][1:])) for work, taken in times.items()}
+
+
+def time_chunks(pairs, counts, rounds):
+    """Return for each number of chunks the seconds of the loss and its gradients on threads, and on two workers."""
+    rows = []
+    with cluster(2) as client:
+        for count in counts:
+            arrays = [x.rechunk(-(-pairs // count)).persist() for x in random_pairs(pairs)]
+            held = client.persist([x.rechunk(-(-pairs // count)) for x in random_pairs(pairs)])
+            wait(client, held)
+            taken = [
+                (
+                    seconds(dask.persist, *nrd.margin_ranking_loss_and_grad(*arrays, next(margins))),
+                    seconds(loss_and_gradients, client, held),
+                )
+                for _ in range(rounds + 1)
+            ]
+            rows.append((count, *np.median(taken[1:], axis=0)))
+    return rows
+
+
+def peak_bytes():
+    """Return the most memory that this process has had since it was started."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024
+
+
+def measure_memory(limit, times_larger):
+    """Return the bytes of arrays that are so much larger than two workers' limits together, and the workers' peak."""
+    with cluster(2, limit) as client:
+        idle = max(client.run(peak_bytes).values())
+        arrays = random_pairs(int(times_larger * 2 * limit / 12), 1_000_000)
+        value, (by_x1, _) = nrd.margin_ranking_loss_and_grad(*arrays, 0.5)
+        client.compute([value, abs(by_x1).sum()], sync=True)
+        return sum(x.nbytes for x in arrays), idle, max(client.run(peak_bytes).values())
+
+
+def table(header, rows):
+    """Return rows of cells as Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
+
+
+def worker_rows(times):
+    for work, (one, two) in times.items():
+        ratio = np.median(one / two)
+        yield work, f"{np.median(one):.3f} s", f"{np.median(two):.3f} s", f"{ratio:.2f}"
+
+
+def chunk_rows(times):
+    """Return the cells, with the slope over the smallest number of chunks: what one more chunk costs."""
+    first = times[0]
+    for count, threads, processes in times:
+        more = count - first[0]
+        costs = [
+            f"{(now - then) / more * 1e3:.2f} ms" if more else ""
+            for now, then in zip((threads, processes), first[1:], strict=True)
+        ]
+        yield f"{count:,}", f"{threads:.3f} s", costs[0], f"{processes:.3f} s", costs[1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=100_000_000, help="held by the workers; 12 bytes each, twice")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--chunks", type=int, nargs="+", default=[10, 100, 1_000])
+    parser.add_argument(
+        "--limit", type=int, default=2**29, help="bytes that a worker may take where memory is measured"
+    )
+    parser.add_argument("--larger", type=float, default=4, help="how many times as large as both limits the arrays are")
+    arguments = parser.parse_args()
+    versions = f"Python {platform.python_version()}, Dask {dask.__version__}, numbarank {nr.__version__}"
+    with dask.config.set(SETTINGS):
+        times = time_workers(arguments.pairs, arguments.rounds)
+        print(f"{machine('cpu')}. {versions}. {arguments.pairs:,} float32 pairs in chunks of {CHUNK:,}.\n")
+        print(table(("work", "1 worker", "2 workers", "times as fast"), worker_rows(times)))
+        pairs = arguments.pairs // 10
+        chunks = time_chunks(pairs, arguments.chunks, max(1, arguments.rounds // 3))
+        print(f"\nLoss and gradients of {pairs:,} pairs.\n")
+        print(table(("chunks", "threads", "a chunk more", "2 workers", "a chunk more"), chunk_rows(chunks)))
+        size, idle, peak = measure_memory(arguments.limit, arguments.larger)
+    print()
+    cells = (
+        f"{size / 2**20:,.0f} MiB",
+        f"{arguments.limit / 2**20:.0f} MiB",
+        f"{peak / 2**20:.0f} MiB",
+        f"{idle / 2**20:.0f} MiB",
+    )
+    print(table(("three arrays", "limit of a worker", "peak of a worker", "of that before the work"), [cells]))
+
+
+if __name__ == "__main__":
+    main()
