@@ -352,8 +352,8 @@ def _in_chunks(name, array, chunks):
         if array.numblocks == tuple(map(len, chunks)):
             return array
         raise ValueError(
-            f"{name} has the chunks {array.chunks} where {chunks} are needed, and nan stands for a size that Dask does "
-            "not know: call compute_chunk_sizes() on both arrays first"
+            f"{name} has {array.numblocks} chunks where {tuple(map(len, chunks))} are needed, some of unknown size: "
+            "call compute_chunk_sizes() on both arrays first"
         )
     return array.rechunk(chunks)
 
@@ -434,7 +434,11 @@ def _sum(array, axis=None, keepdims=False, rounded_to=_FLOAT64):
 @contextlib.contextmanager
 def _one_thread():
     """Leave the other cores to the other threads of Dask's."""
-    threads = numba.get_num_threads()
+    try:
+        threads = numba.get_num_threads()
+    except ValueError:  # numba has no threading layer here, and losses run on one thread anyway
+        yield
+        return
     numba.set_num_threads(1)
     try:
         yield

@@ -15,6 +15,7 @@ import dask.array as da
 import distributed
 import numpy as np
 from environment import machine
+from tables import put_between_markers
 
 import numbarank as nr
 import numbarank.dask as nrd
@@ -96,13 +97,18 @@ def time_chunks(pairs, counts, rounds):
             wait(client, held)
             taken = [
                 (
-                    seconds(dask.persist, *nrd.margin_ranking_loss_and_grad(*arrays, next(margins))),
+                    seconds(persist_on_threads, *nrd.margin_ranking_loss_and_grad(*arrays, next(margins))),
                     seconds(loss_and_gradients, client, held),
                 )
                 for _ in range(rounds + 1)
             ]
             rows.append((count, *np.median(taken[1:], axis=0)))
     return rows
+
+
+def persist_on_threads(*arrays):
+    """Compute arrays on two threads of this process and keep them."""
+    dask.persist(*arrays, scheduler="threads", num_workers=2)
 
 
 def peak_bytes():
@@ -153,25 +159,32 @@ def main():
         "--limit", type=int, default=2**29, help="bytes that a worker may take where memory is measured"
     )
     parser.add_argument("--larger", type=float, default=4, help="how many times as large as both limits the arrays are")
+    parser.add_argument("--page", type=Path, help="a document with markers, between which the tables go")
     arguments = parser.parse_args()
-    versions = f"Python {platform.python_version()}, Dask {dask.__version__}, numbarank {nr.__version__}"
     with dask.config.set(SETTINGS):
-        times = time_workers(arguments.pairs, arguments.rounds)
-        print(f"{machine('cpu')}. {versions}. {arguments.pairs:,} float32 pairs in chunks of {CHUNK:,}.\n")
-        print(table(("work", "1 worker", "2 workers", "times as fast"), worker_rows(times)))
-        pairs = arguments.pairs // 10
-        chunks = time_chunks(pairs, arguments.chunks, max(1, arguments.rounds // 3))
-        print(f"\nLoss and gradients of {pairs:,} pairs.\n")
-        print(table(("chunks", "threads", "a chunk more", "2 workers", "a chunk more"), chunk_rows(chunks)))
-        size, idle, peak = measure_memory(arguments.limit, arguments.larger)
-    print()
-    cells = (
-        f"{size / 2**20:,.0f} MiB",
-        f"{arguments.limit / 2**20:.0f} MiB",
-        f"{peak / 2**20:.0f} MiB",
-        f"{idle / 2**20:.0f} MiB",
-    )
-    print(table(("three arrays", "limit of a worker", "peak of a worker", "of that before the work"), [cells]))
+        text = "\n\n".join(measurements(arguments))
+    print(text)
+    if arguments.page:
+        put_between_markers(arguments.page, text, "dask")
+
+
+def measurements(arguments):
+    """Return the tables, and what they are about."""
+    pairs, rounds = arguments.pairs, arguments.rounds
+    versions = f"Python {platform.python_version()}, Dask {dask.__version__}, numbarank {nr.__version__}"
+    yield f"{machine('cpu')}; {versions}; workers are processes with one thread."
+
+    yield f"{pairs:,} float32 pairs in chunks of {CHUNK:,}, held by the workers; medians of {rounds} rounds:"
+    yield table(("work", "1 worker", "2 workers", "times as fast"), worker_rows(time_workers(pairs, rounds)))
+
+    times = time_chunks(pairs // 10, arguments.chunks, max(1, rounds // 3))
+    yield f"Loss and gradients of {pairs // 10:,} pairs, and what each chunk more costs:"
+    yield table(("chunks", "two threads", "a chunk", "2 workers", "a chunk"), chunk_rows(times))
+
+    yield "Loss and gradients of arrays that are larger than the workers may be, made chunk by chunk:"
+    sizes = measure_memory(arguments.limit, arguments.larger)
+    cells = [f"{size / 2**20:,.0f} MiB" for size in (sizes[0], arguments.limit, *sizes[1:])]
+    yield table(("three arrays", "limit of a worker", "a worker before", "its peak"), [cells])
 
 
 if __name__ == "__main__":

@@ -289,10 +289,9 @@ def test_the_graph_grows_with_the_chunks_and_no_faster(reduction):
         x, qid = da.ones(chunks, chunks=1), da.arange(chunks, chunks=1)
         pairs = nrd.margin_ranking_loss_and_grad(x, x, 1, reduction=reduction)
         lists = nrd.pairwise_hinge_loss_and_grad(x, x, qid=qid, reduction=reduction)
-        return [sum(len(dict(result.__dask_graph__())) for result in (lists[0], pairs[0], *pairs[1], lists[1]))]
+        return sum(len(dict(result.__dask_graph__())) for result in (pairs[0], *pairs[1], *lists))
 
-    few, many = tasks(100), tasks(1000)
-    assert many[0] < 11 * few[0]
+    assert tasks(1000) < 11 * tasks(100)
 
 
 # ---------------------------------------------------------------- lists
@@ -417,7 +416,7 @@ FOUR, IN_TWO = da.ones(4, chunks=2), da.ones((2, 4), chunks=(1, 2))
             (FOUR, da.ones(4)[da.ones(4) > 0]),
             {"group": [2, 2]},
             ValueError,
-            r"labels has the chunks .*compute_chunk_sizes\(\)",
+            r"labels has .* unknown size: call compute_chunk_sizes\(\)",
         ),
         ((IN_TWO, IN_TWO), {}, ValueError, "a list lies in 2 chunks; it must lie in one"),
         ((IN_TWO, IN_TWO), {"group": [2]}, ValueError, "a list a row: leave qid and group out"),
@@ -543,6 +542,20 @@ def test_a_chunk_is_computed_on_one_thread_and_numbas_setting_stays(synchronous,
     assert numba.get_num_threads() == before
 
 
+def test_numba_without_threads_is_no_harm():
+    program = (
+        "from numbarank.dask import da, margin_ranking_loss as loss; print(loss(da.ones(3), [0, 0, 0], -1).compute())"
+    )
+    assert run(program, NUMBA_THREADING_LAYER="no such layer") == "1.0\n"
+
+
+def run(program, **variables):
+    """Run a program in a process of its own and return what it printed."""
+    variables = {**os.environ, "PYTHONPATH": str(Path(nr.__file__).parents[1]), **variables}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=300).stdout
+
+
 @pytest.fixture(scope="module")
 def client():
     settings = {"distributed.admin.large-graph-warning-threshold": "100MB"}
@@ -597,9 +610,6 @@ def test_memory_stays_bounded(client):
 
 
 def test_the_example_of_the_page_runs_as_a_program():
-    root = Path(__file__).parents[1]
-    (program,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "distributed.md").read_text(), re.DOTALL)
-    variables = {**os.environ, "PYTHONPATH": str(root)}
-    command = [sys.executable, "-c", program]
-    output = subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=300).stdout
-    assert output == "0.52\n"
+    page = Path(__file__).parents[1] / "docs" / "distributed.md"
+    (program,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert run(program) == "0.52\n"
