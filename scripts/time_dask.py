@@ -41,9 +41,16 @@ def cluster(workers, memory_limit=0):
 
 
 def random_pairs(size, chunk=CHUNK):
-    """Return float32 scores and targets that are made chunk by chunk."""
-    x1, x2, y = (da.random.default_rng(seed).standard_normal(size, chunks=chunk, dtype=np.float32) for seed in range(3))
-    return x1, x2, da.sign(y)
+    """Return float32 scores and targets as the rows of one array, made chunk by chunk: a chunk's three lie together."""
+    return da.random.default_rng(0).standard_normal((3, size), chunks=(3, chunk), dtype=np.float32)
+
+
+def hold(client, arrays):
+    """Let the workers make the chunks and keep them, as many each."""
+    held = client.persist(arrays)
+    wait(client, held)
+    client.rebalance(held)
+    return held
 
 
 def wait(client, arrays):
@@ -76,9 +83,7 @@ def seconds(call, *arguments):
 def time_workers(pairs, rounds):
     """Return for each work the seconds on one and on two workers, taken in turns, on pairs that they hold already."""
     with cluster(1) as one, cluster(2) as two:
-        held = {client: client.persist(list(random_pairs(pairs))) for client in (one, two)}
-        for client, arrays in held.items():
-            wait(client, arrays)
+        held = {client: hold(client, random_pairs(pairs)) for client in (one, two)}
         times = {work: {one: [], two: []} for work in WORKS}
         for _ in range(rounds + 1):
             for work, call in WORKS.items():
@@ -92,9 +97,8 @@ def time_chunks(pairs, counts, rounds):
     rows = []
     with cluster(2) as client:
         for count in counts:
-            arrays = [x.rechunk(-(-pairs // count)).persist() for x in random_pairs(pairs)]
-            held = client.persist([x.rechunk(-(-pairs // count)) for x in random_pairs(pairs)])
-            wait(client, held)
+            arrays = random_pairs(pairs, -(-pairs // count))
+            held, arrays = hold(client, arrays), arrays.persist()
             taken = [
                 (
                     seconds(persist_on_threads, *nrd.margin_ranking_loss_and_grad(*arrays, next(margins))),
@@ -124,7 +128,7 @@ def measure_memory(limit, times_larger):
         arrays = random_pairs(int(times_larger * 2 * limit / 12), 1_000_000)
         value, (by_x1, _) = nrd.margin_ranking_loss_and_grad(*arrays, 0.5)
         client.compute([value, abs(by_x1).sum()], sync=True)
-        return sum(x.nbytes for x in arrays), idle, max(client.run(peak_bytes).values())
+        return arrays.nbytes, idle, max(client.run(peak_bytes).values())
 
 
 def table(header, rows):
