@@ -40,17 +40,20 @@ def cluster(workers, memory_limit=0):
         yield client
 
 
-def random_pairs(size, chunk=CHUNK):
-    """Return float32 scores and targets as the rows of one array, made chunk by chunk: a chunk's three lie together."""
-    return da.random.default_rng(0).standard_normal((3, size), chunks=(3, chunk), dtype=np.float32)
+def random_pairs(size, chunk, seed=0):
+    """Return float32 scores and targets that are made chunk by chunk."""
+    generators = (da.random.default_rng((seed, i)) for i in range(3))
+    return [generator.standard_normal(size, chunks=chunk, dtype=np.float32) for generator in generators]
 
 
-def hold(client, arrays):
-    """Let the workers make the chunks and keep them, as many each."""
-    held = client.persist(arrays)
-    wait(client, held)
-    client.rebalance(held)
-    return held
+def hold(client, size, chunk):
+    """Return random pairs that the workers hold: as many each, and the three chunks of a pair at the same one."""
+    workers = list(client.scheduler_info()["workers"])
+    parts = []
+    for seed, worker in enumerate(workers):
+        parts.append(client.persist(random_pairs(size // len(workers), chunk, seed), workers=[worker]))
+        wait(client, parts[-1])
+    return [da.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def wait(client, arrays):
@@ -83,7 +86,7 @@ def seconds(call, *arguments):
 def time_workers(pairs, rounds):
     """Return for each work the seconds on one and on two workers, taken in turns, on pairs that they hold already."""
     with cluster(1) as one, cluster(2) as two:
-        held = {client: hold(client, random_pairs(pairs)) for client in (one, two)}
+        held = {client: hold(client, pairs, CHUNK) for client in (one, two)}
         times = {work: {one: [], two: []} for work in WORKS}
         for _ in range(rounds + 1):
             for work, call in WORKS.items():
@@ -97,8 +100,8 @@ def time_chunks(pairs, counts, rounds):
     rows = []
     with cluster(2) as client:
         for count in counts:
-            arrays = random_pairs(pairs, -(-pairs // count))
-            held, arrays = hold(client, arrays), arrays.persist()
+            chunk = -(-pairs // count)
+            held, arrays = hold(client, pairs, chunk), dask.persist(*random_pairs(pairs, chunk))
             taken = [
                 (
                     seconds(persist_on_threads, *nrd.margin_ranking_loss_and_grad(*arrays, next(margins))),
@@ -128,7 +131,7 @@ def measure_memory(limit, times_larger):
         arrays = random_pairs(int(times_larger * 2 * limit / 12), 1_000_000)
         value, (by_x1, _) = nrd.margin_ranking_loss_and_grad(*arrays, 0.5)
         client.compute([value, abs(by_x1).sum()], sync=True)
-        return arrays.nbytes, idle, max(client.run(peak_bytes).values())
+        return sum(x.nbytes for x in arrays), idle, max(client.run(peak_bytes).values())
 
 
 def table(header, rows):
