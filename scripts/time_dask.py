@@ -40,20 +40,18 @@ def cluster(workers, memory_limit=0):
         yield client
 
 
-def random_pairs(size, chunk, seed=0):
+def random_pairs(size, chunk):
     """Return float32 scores and targets that are made chunk by chunk."""
-    generators = (da.random.default_rng((seed, i)) for i in range(3))
-    return [generator.standard_normal(size, chunks=chunk, dtype=np.float32) for generator in generators]
+    return [da.random.default_rng(i).standard_normal(size, chunks=chunk, dtype=np.float32) for i in range(3)]
 
 
 def hold(client, size, chunk):
-    """Return random pairs that the workers hold: as many each, and the three chunks of a pair at the same one."""
+    """Return random pairs that the workers hold: the three chunks of a pair at the same one."""
     workers = list(client.scheduler_info()["workers"])
-    parts = []
-    for seed, worker in enumerate(workers):
-        parts.append(client.persist(random_pairs(size // len(workers), chunk, seed), workers=[worker]))
-        wait(client, parts[-1])
-    return [da.concatenate(column) for column in zip(*parts, strict=True)]
+    with dask.annotate(workers=lambda key: [workers[key[1] % len(workers)]]):
+        arrays = client.persist(random_pairs(size, chunk), optimize_graph=False)
+    wait(client, arrays)
+    return arrays
 
 
 def wait(client, arrays):

@@ -28,7 +28,7 @@ ROOMS = {
     "objectives": (None, {"numpy"}),
 }
 EDGES = {"torch", "dask", "objectives"}
-FRAMEWORKS = {"torch", "cupy", "jax", "dask", "ml_dtypes", "numba_cuda", "numba_cuda_mlir"}
+FRAMEWORKS = {"torch", "cupy", "jax", "dask", "lightgbm", "xgboost", "ml_dtypes", "numba_cuda", "numba_cuda_mlir"}
 
 
 def room_of(path):
