@@ -2,7 +2,8 @@
 
 For each size the same call is timed both ways, side by side. The constants stand in numbarank/_cpu: PARALLEL_FROM of
 pairs.py and of groups.py, above which loops take all threads; LARGE_FROM of pairs.py, above which they ask for memory
-ahead and write past the caches; LONGEST of short_groups.py, up to which the pairs of a group are looked at one by one.
+ahead and write past the caches; LONGEST and LONGEST_OF_SUMS of short_groups.py, up to which the pairs of a group are
+looked at one by one. Sizes are pairs, or the rows of lists.
 """
 
 import argparse
@@ -14,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from contestants import FLOAT32, MARGIN, Pairs
 from races import sets_of_buffers
-from tables import counted
 from timing import Contender, interleave
 
 import numbarank as nr
@@ -69,16 +69,19 @@ def lists(size, length=None, dtype=np.float32, power=1):
 
 PAIRS = {"forward": forward, "with gradients, out=": gradients}
 LISTS = {f"lists of {length:,}": functools.partial(lists, length=length) for length in (10, 100, 1000)}
-ONE_LIST = {
-    f"{np.dtype(dtype).name}, power {power}": functools.partial(lists, dtype=dtype, power=power)
-    for dtype in (np.float32, np.float64)
+HINGE, SQUARED_HINGE = (
+    {
+        f"power {power}, {dtype.__name__}": functools.partial(lists, dtype=dtype, power=power)
+        for dtype in (np.float32, np.float64)
+    }
     for power in (1, 2)
-}
+)
 THRESHOLDS = (
     Threshold(pairs, "PARALLEL_FROM", 0, math.inf, 10_000, 320_000, PAIRS),
     Threshold(pairs, "LARGE_FROM", 0, math.inf, 250_000, 16_000_000, PAIRS),
     Threshold(groups, "PARALLEL_FROM", 0, math.inf, 1_000, 64_000, LISTS),
-    Threshold(short_groups, "LONGEST", 2048, 0, 32, 2048, ONE_LIST),
+    Threshold(short_groups, "LONGEST", 2048, 0, 32, 2048, HINGE),
+    Threshold(short_groups, "LONGEST_OF_SUMS", 2048, 0, 32, 2048, SQUARED_HINGE),
 )
 
 
@@ -93,7 +96,7 @@ def main():
         print(f"{'':<10}" + "".join(f"{work:>22}" for work in threshold.works))
         for size in threshold.sizes:
             ratios = [speedup(threshold, calls(size), seconds) for calls in threshold.works.values()]
-            print(f"{counted(size):<10}" + "".join(f"{ratio:>22.2f}" for ratio in ratios), flush=True)
+            print(f"{size:<10,}" + "".join(f"{ratio:>22.2f}" for ratio in ratios), flush=True)
 
 
 def speedup(threshold, calls, seconds):

@@ -53,6 +53,8 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
     absent = _absent(scores.dtype)
     is_dividable = len(groups) > 1 or scores.size >= TOGETHER_FROM
     is_parallel = is_dividable and scores.size >= PARALLEL_FROM and threads.may_run_parallel()
+    is_counted = power == 1 and weights is None
+    longest_short = short_groups.LONGEST if is_counted else short_groups.LONGEST_OF_SUMS
     arguments = (
         _flat(scores),
         _flat(labels),
@@ -67,9 +69,9 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
         absent.scores if gradient is None else _flat(gradient),
         absent.numbers if counts is None else _flat(counts),
         np.empty(numba.get_num_threads() if is_parallel else 1, np.int64),
-        np.int64(short_groups.LONGEST),
+        np.int64(longest_short),
     )
-    key = formula, scores.dtype, labels.dtype, kind(groups.longest, short_groups.LONGEST), is_parallel
+    key = formula, scores.dtype, labels.dtype, kind(groups.longest, longest_short), is_parallel
     walk = _compiled.get(key)
     if walk is None:
         walk = _compiled[key] = kernel(formula, *key[3:]).compile(arguments)

@@ -10,6 +10,7 @@ from numbarank._cpu.kernels import inline
 from numbarank._cpu.sorting import loop, number_rows
 
 LONGEST = 512
+LONGEST_OF_SUMS = 128  # where more than counts is added up, which fills more registers
 PADDING = 32
 
 
