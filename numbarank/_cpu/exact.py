@@ -9,7 +9,7 @@ from numbarank._cpu.kernels import inline
 from numbarank._cpu.memory import lane, lanes, write
 from numbarank._cpu.sorting import loop
 
-RUNNING = 8  # sums side by side, so that none waits for the one before
+RUNNING = 16  # sums side by side, so that none waits for the one before
 scaled, two_sum, two_product = map(inline, (_exact.scaled, _exact.two_sum, _exact.two_product))
 
 
@@ -25,12 +25,15 @@ def sum_up(numbers):
 
 @loop
 def slopes_times_scores(slopes, scores, rows, first, last):
-    """Return the sum of the products of some rows in two numbers, as if computed with twice the bits."""
+    """Return the sum of the products of some rows in two numbers, as if computed with twice the bits.
+
+    Without ``rows``, the scores stand in the order of the slopes.
+    """
     highs, lows = lanes(1.0), lanes(1.0)
     aligned = first + (last - first) // RUNNING * RUNNING
     for start in range(first, aligned, RUNNING):
         for k in range(RUNNING):
-            product, lost = two_product(slopes[start + k], np.float64(scores[rows[start + k]]))
+            product, lost = two_product(slopes[start + k], np.float64(scores[start + k if rows is None else rows[start + k]]))
             high, error = two_sum(lane(highs, k), product)
             write(highs, k, high)
             write(lows, k, lane(lows, k) + (error + lost))
@@ -39,7 +42,7 @@ def slopes_times_scores(slopes, scores, rows, first, last):
         high, error = two_sum(high, lane(highs, k))
         low += error + lane(lows, k)
     for i in range(aligned, last):
-        product, lost = two_product(slopes[i], np.float64(scores[rows[i]]))
+        product, lost = two_product(slopes[i], np.float64(scores[i if rows is None else rows[i]]))
         high, error = two_sum(high, product)
         low += error + lost
     return high, low

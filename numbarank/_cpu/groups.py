@@ -14,6 +14,7 @@ from numba import prange
 from numbarank._cpu import short_groups, sorted_groups, threads
 from numbarank._cpu.exact import scaled, sum_up
 from numbarank._cpu.kernels import Kernel, inline
+from numbarank._cpu.memory import borrowed
 from numbarank._cpu.sorting import loop, number_rows, part_of
 
 LONGEST = 2**31 - 1  # rows of a group are numbered with 32 bits
@@ -146,14 +147,30 @@ def _is_sound(given, row):
     return (given.where.size > 0 and not given.where[row]) or (is_finite and is_weighed)
 
 
+@inline
+def _has_other(numbers):
+    """Tell whether any number is not finite."""
+    has_other = False
+    for k in range(len(numbers)):
+        has_other |= numbers[k] - numbers[k] != 0
+    return has_other
+
+
+@inline
+def _has_negative(numbers):
+    has_negative = False
+    for k in range(len(numbers)):
+        has_negative |= numbers[k] < 0
+    return has_negative
+
+
 @loop
 def _first_fault(given, part, parts):
     """Return the first of a part of the rows that cannot be computed with, or -1."""
     first, last = part_of(0, len(given.scores), part, parts)
-    faults = 0
-    for row in range(first, last):
-        faults += not _is_sound(given, row)
-    if faults > 0:
+    weights = given.weights[first:last]
+    may_have_fault = _has_other(given.scores[first:last]) | _has_other(given.labels[first:last])
+    if may_have_fault | _has_other(weights) | _has_negative(weights):
         for row in range(first, last):
             if not _is_sound(given, row):
                 return row
@@ -200,16 +217,20 @@ def _results_of(group, offsets, results):
 
 @functools.cache
 def _short_walker(formula):
-    """Return the loop that walks over a short group, and leaves a gradient that is yet to be divided."""
+    """Return the loop that walks over the short groups of a chunk, and leaves gradients that are yet to be divided."""
     walk_pairs = short_groups.walker(formula)
 
     @loop
-    def walk(group, offsets, given, margin, is_squared, factor, results, bench):
-        scores, labels, weights, where = _rows_of(group, offsets, given)
-        gradient, counts = _results_of(group, offsets, results)
-        loss, pairs, size = walk_pairs(bench, scores, labels, weights, where, margin, is_squared)
-        short_groups.write(bench, size, factor, gradient, counts)
-        results.losses[group], results.pairs[group] = loss, pairs
+    def walk(chunk, chunks, offsets, given, margin, is_squared, is_mean, upstream, results, bench, longest_short):
+        given, results, bench = borrowed(given), borrowed(results), borrowed(bench)
+        for group in _groups_in(chunk, chunks, offsets):
+            if _kind_of(group, offsets, longest_short) == SHORT:
+                factor = 1.0 if is_mean else upstream[group % len(upstream)]
+                scores, labels, weights, where = _rows_of(group, offsets, given)
+                gradient, counts = _results_of(group, offsets, results)
+                loss, pairs, size = walk_pairs(bench, scores, labels, weights, where, margin, is_squared)
+                short_groups.write(bench, size, factor, gradient, counts)
+                results.losses[group], results.pairs[group] = loss, pairs
 
     return walk
 
@@ -222,7 +243,7 @@ def _sorting_walkers(order, finish):
         scores, labels, weights, where = _rows_of(group, offsets, given)
         first, last = offsets[group], offsets[group + 1]
         rows, starts = ordered.rows[first:last], ordered.starts[first + group : last + group + 1]
-        size = number_rows(where, rows)
+        size = number_rows(where, weights, rows)
         ordered.sizes[group] = size
         ordered.blocks[group], results.pairs[group] = order(scores, labels, weights, rows[:size], starts)
 
@@ -261,11 +282,10 @@ def kernel(formula, longest, is_parallel):
                 return 0.0, fault
 
         for chunk in prange(chunks):
-            bench = short_groups.bench(scores, labels, longest_short)
-            for group in _groups_in(chunk, chunks, offsets):
-                if _kind_of(group, offsets, longest_short) == SHORT:
-                    factor = 1.0 if is_mean else upstream[group % len(upstream)]
-                    walk_short(group, offsets, given, margin, is_squared, factor, results, bench)
+            bench = short_groups.bench(scores, longest_short)
+            walk_short(
+                chunk, chunks, offsets, given, margin, is_squared, is_mean, upstream, results, bench, longest_short
+            )
         if has_sorted:
             ordered = Order(
                 np.empty(len(scores), np.int32),

@@ -232,3 +232,24 @@ def lane(typing_context, storage, index):
         return builder.load(builder.gep(arguments[0], [arguments[1]]))
 
     return storage.dtype(storage, index), generate
+
+
+@intrinsic
+def borrowed(typing_context, value):
+    """Return an array, or a tuple of arrays, that are not counted as references: counting takes longer than short loops.
+
+    Whoever lends them must keep them until the last use.
+    """
+
+    def lend(context, builder, kind, given):
+        if isinstance(kind, types.BaseTuple):
+            elements = [lend(context, builder, one, builder.extract_value(given, k)) for k, one in enumerate(kind)]
+            return context.make_tuple(builder, kind, elements)
+        array = cgutils.create_struct_proxy(kind)(context, builder, given)
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        return array._getvalue()
+
+    def generate(context, builder, signature, arguments):
+        return lend(context, builder, value, arguments[0])
+
+    return value(value), generate

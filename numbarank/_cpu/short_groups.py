@@ -1,36 +1,49 @@
-"""All pairs of short groups, each looked at: many at a time in vector registers, and so quicker than by sorting."""
+"""All pairs of short groups, each looked at: many at a time in vector registers, and so quicker than by sorting.
+
+The rows are put in the order of their labels. The winners of a block of equal label then meet the rows before the block.
+"""
 
 import functools
 from typing import NamedTuple
 
 import numpy as np
 
-from numbarank._cpu.exact import loss_of_counts, scaled, slopes_times_scores
+from numbarank._cpu.exact import RUNNING, loss_of_counts, scaled, slopes_times_scores
 from numbarank._cpu.kernels import inline
-from numbarank._cpu.sorting import loop, number_rows
+from numbarank._cpu.memory import lane, lanes
+from numbarank._cpu.memory import write as set_lane
+from numbarank._cpu.sorting import fill_keys, find_blocks, loop, number_rows, sorter, weight_of_pairs
 
-LONGEST = 512
-LONGEST_OF_SUMS = 128  # where more than counts is added up, which fills more registers
+LONGEST = 2048
+LONGEST_OF_SUMS = 400  # where more than counts is added up, which fills more registers
 PADDING = 32
+GRADES = 64
+LOWEST_GRADE = -32  # so many whole numbers from here on are counted, other labels sorted
+_sort = sorter(1, False)
 
 
 class Bench(NamedTuple):
-    """Room for one group, a place for each row that takes part.
+    """Room for one group, a place for each row that takes part, in the order of their labels.
 
-    ``labels`` are in the scores' dtype and stand in the same order as those given.
+    ``losers`` are the scores of the rows of lower labels, and elsewhere one that no winner lacks a distance to.
     """
 
     rows: np.ndarray
+    starts: np.ndarray
     scores: np.ndarray
-    labels: np.ndarray
-    given_labels: np.ndarray
+    losers: np.ndarray
     weights: np.ndarray
+    below: np.ndarray
+    above: np.ndarray
     won: np.ndarray
     lost: np.ndarray
     slopes: np.ndarray
     active: np.ndarray
-    losses: np.ndarray
-    pairs: np.ndarray
+    grades: np.ndarray
+    places: np.ndarray
+    keys: np.ndarray
+    spare_rows: np.ndarray
+    spare_keys: np.ndarray
 
 
 @inline
@@ -38,56 +51,88 @@ def _whole_registers(size):
     return (size + PADDING - 1) // PADDING * PADDING
 
 
-@loop
-def bench(scores, labels, longest):
-    """Return a bench for groups of these arrays' dtypes."""
-    places = _whole_registers(longest)
+@inline
+def _fill(array, value, size):
+    """Set the first elements of an array."""
+    for i in range(size):
+        array[i] = value
+
+
+@inline
+def bench(scores, longest):
+    """Return a bench for groups with such scores."""
+    places = _whole_registers(longest) + 1
     return Bench(
         np.empty(places, np.int32),
+        np.empty(places, np.int32),
         np.empty(places, scores.dtype),
         np.empty(places, scores.dtype),
-        np.empty(places, labels.dtype),
         np.empty(places),
+        np.empty(places, np.int32),
+        np.empty(places, np.int32),
         np.empty(places, np.int32),
         np.empty(places, np.int32),
         np.empty(places),
         np.empty(places),
-        np.empty(places),
-        np.empty(places),
+        np.empty(places, np.int32),
+        np.empty(GRADES, np.int32),
+        np.empty(places, np.uint64),
+        np.empty(places, np.int32),
+        np.empty(places, np.uint64),
     )
 
 
-@loop
-def _lay_out(bench, scores, labels, where):
-    """Put the rows that take part on the bench; return how many they are.
-
-    Behind them, up to whole registers, stand labels that are in no pair.
-    """
-    size = number_rows(where, bench.rows[: len(scores)])
-    inexact = 0
+@inline
+def _lay_out(bench, scores, labels, weights, where):
+    """Put the rows that take part on the bench; return how many blocks of equal label they are."""
+    size = number_rows(where, weights, bench.spare_rows[: len(scores)])
+    blocks = _order_by_grades(bench, labels, size)
+    if blocks == 0 and size > 0:
+        blocks = _order_by_keys(bench, labels, size)
     for i in range(size):
         bench.scores[i] = scores[bench.rows[i]]
+    _fill(bench.losers, -np.inf, _whole_registers(size))
+    return blocks
+
+
+@inline
+def _order_by_grades(bench, labels, size):
+    """Order the rows by labels that are small whole numbers; return how many blocks these are, or 0 for other labels."""
+    others = 0
     for i in range(size):
-        label = labels[bench.rows[i]]
-        bench.given_labels[i] = bench.labels[i] = label
-        is_exact = (np.float64(bench.labels[i]) == np.float64(label)) & (abs(np.float64(label)) < 2.0**53)
-        inexact += not is_exact
-    if inexact > 0:
-        _rank(bench, size)
-    bench.labels[size : _whole_registers(size)] = np.nan
-    return size
+        label = np.float64(labels[bench.spare_rows[i]])
+        grade = np.int32(min(max(label, LOWEST_GRADE), LOWEST_GRADE + GRADES - 1))
+        bench.grades[i] = grade - LOWEST_GRADE
+        others += grade != label
+    if others > 0:
+        return 0
+    places = bench.places
+    _fill(places, 0, GRADES)
+    for i in range(size):
+        places[bench.grades[i]] += 1
+    blocks = place = 0
+    for grade in range(GRADES):
+        count, places[grade] = places[grade], place
+        bench.starts[blocks] = place
+        blocks += count > 0
+        place += count
+    bench.starts[blocks] = size
+    for i in range(size):
+        place = places[bench.grades[i]]
+        places[bench.grades[i]] = place + 1
+        bench.rows[place] = bench.spare_rows[i]
+    return blocks
 
 
-@loop
-def _rank(bench, size):
-    """Set labels that the scores' dtype does not hold to how many of the group's are lower."""
-    lower, labels = bench.lost, bench.given_labels
-    lower[:size] = 0
-    for other in range(size):
-        for row in range(size):
-            lower[row] += np.int32(labels[other] < labels[row])
-    for row in range(size):
-        bench.labels[row] = lower[row]
+@inline
+def _order_by_keys(bench, labels, size):
+    """Order the rows by any labels; return how many blocks these are."""
+    rows, keys = bench.rows[:size], bench.keys[:size]
+    for i in range(size):
+        rows[i] = bench.spare_rows[i]
+    bits = fill_keys(labels, rows, keys, 0, 1)
+    _sort(keys, rows, bench.spare_keys, bench.spare_rows, bits)
+    return find_blocks(keys, bench.starts)
 
 
 @functools.cache
@@ -99,100 +144,115 @@ def walker(formula):
     """
     violation = inline(formula.violation)
 
-    @loop
-    def count(bench, scores_of_group, margin, size):
-        scores, labels, won, lost = bench.scores, bench.labels, bench.won, bench.lost
-        zero = type(margin)(0)
-        pairs = active = 0
-        width = _whole_registers(size)
-        lost[:width] = 0
-        for winner in range(size):
-            score, label = scores[winner], labels[winner]
-            losers = lower = np.int32(0)
-            for loser in range(width):
-                is_pair = label > labels[loser]
-                is_active = np.int32(is_pair & (violation(score, scores[loser], margin) >= zero))
-                lost[loser] += is_active
-                losers = np.int32(losers + is_active)  # 32 bits, as numba's own sum is not: twice as many a register
-                lower = np.int32(lower + is_pair)
-            won[winner] = losers
-            pairs += lower
-            active += losers
-        for row in range(size):
-            bench.slopes[row] = lost[row] - won[row]
-            bench.active[row] = lost[row] + won[row]
-        high, low = slopes_times_scores(bench.slopes, scores_of_group, bench.rows, 0, size)
-        return loss_of_counts(margin, active, high, low), np.float64(pairs)
+    @inline
+    def count_block(bench, start, end, margin):
+        """Count the active pairs of the winners of a block, two winners at a time."""
+        scores, losers, won, lost = bench.scores, bench.losers, bench.won, bench.lost
+        zero, nobody = type(margin)(0), type(margin)(np.inf)
+        active = 0
+        for first in range(start, end, 2):
+            winner = scores[first]
+            other = scores[first + 1] if first + 1 < end else nobody
+            pairs = pairs_of_other = np.int32(0)
+            for loser in range(_whole_registers(start)):
+                is_active = np.int32(violation(winner, losers[loser], margin) >= zero)
+                is_active_too = np.int32(violation(other, losers[loser], margin) >= zero)
+                lost[loser] += is_active + is_active_too
+                pairs = np.int32(pairs + is_active)  # 32 bits, as numba's own sum is not: twice as many a register
+                pairs_of_other = np.int32(pairs_of_other + is_active_too)
+            won[first], won[first + 1] = pairs, pairs_of_other
+            active += pairs + pairs_of_other
+        return active
 
     @inline
-    def lacking(scores, labels, winner, loser, margin):
-        """Return whether a pair is active, and its violation or else 0."""
-        is_active = (labels[winner] > labels[loser]) & (
-            violation(scores[winner], scores[loser], margin) >= type(margin)(0)
-        )
+    def count(bench, blocks, margin):
+        size = bench.starts[blocks]
+        _fill(bench.lost, 0, _whole_registers(size))
+        active = 0
+        for block in range(blocks):
+            start, end = bench.starts[block], bench.starts[block + 1]
+            active += count_block(bench, start, end, margin)
+            for row in range(start, end):
+                bench.losers[row] = bench.scores[row]
+        for row in range(size):
+            bench.slopes[row] = bench.lost[row] - bench.won[row]
+            bench.active[row] = bench.lost[row] + bench.won[row]
+        high, low = slopes_times_scores(bench.slopes, bench.scores, None, 0, size)
+        return loss_of_counts(margin, active, high, low)
+
+    @inline
+    def lacking(bench, winner, loser, is_pair, margin):
+        """Return 1 for an active pair and its violation, or else two zeros."""
+        scores = bench.scores
+        is_active = is_pair & (violation(scores[winner], scores[loser], margin) >= type(margin)(0))
         z = violation(np.float64(scores[winner]), np.float64(scores[loser]), np.float64(margin))
-        return is_active, max(z, 0.0) if is_active else 0.0
+        return (1.0 if is_active else 0.0), (max(z, 0.0) if is_active else 0.0)
 
-    @loop
-    def add_losers(bench, margin, is_squared, size):
-        slopes, active, losses, pairs = bench.slopes, bench.active, bench.losses, bench.pairs
-        for winner in range(size):
-            weight = bench.weights[winner]
-            for loser in range(size):
-                is_active, z = lacking(bench.scores, bench.labels, winner, loser, margin)
-                once = weight if is_active else 0.0
-                slopes[loser] += 2 * weight * z if is_squared else once
-                active[loser] += once
-                losses[loser] += weight * (z * z if is_squared else z)
-                pairs[loser] += weight if bench.labels[winner] > bench.labels[loser] else 0.0
-
-    @loop
-    def add_winners(bench, margin, is_squared, size):
-        slopes, active = bench.slopes, bench.active
-        for loser in range(size):
+    @inline
+    def add_row(bench, first, is_squared, size, margin):
+        """Add up all pairs of the rows of one register; return their loss as winners."""
+        slopes, active, losses = lanes(1.0), lanes(1.0), lanes(1.0)
+        last = min(first + RUNNING, size) - 1
+        for loser in range(bench.below[last]):
             weight = bench.weights[loser]
-            for winner in range(size):
-                is_active, z = lacking(bench.scores, bench.labels, winner, loser, margin)
-                once = weight if is_active else 0.0
-                slopes[winner] -= 2 * weight * z if is_squared else once
-                active[winner] += once
+            for k in range(RUNNING):
+                count, z = lacking(bench, first + k, loser, loser < bench.below[first + k], margin)
+                set_lane(slopes, k, lane(slopes, k) - weight * (2 * z if is_squared else count))
+                set_lane(active, k, lane(active, k) + weight * count)
+                set_lane(losses, k, lane(losses, k) + weight * (z * z if is_squared else z))
+        for winner in range(bench.above[first], size):
+            weight = bench.weights[winner]
+            for k in range(RUNNING):
+                count, z = lacking(bench, winner, first + k, winner >= bench.above[first + k], margin)
+                set_lane(slopes, k, lane(slopes, k) + weight * (2 * z if is_squared else count))
+                set_lane(active, k, lane(active, k) + weight * count)
+        loss = 0.0
+        for k in range(RUNNING):
+            own = bench.weights[first + k]
+            bench.slopes[first + k] = own * lane(slopes, k)
+            bench.active[first + k] = own * lane(active, k)
+            loss += own * lane(losses, k)
+        return loss
 
-    @loop
-    def add(bench, weights, margin, is_squared, size):
+    @inline
+    def add(bench, blocks, weights, margin, is_squared):
+        size = bench.starts[blocks]
+        width = _whole_registers(size)
+        _fill(bench.weights, 0, width)
+        _fill(bench.scores[size:width], 0, width - size)
+        _fill(bench.below, 0, width)
+        _fill(bench.above, size, width)
         for i in range(size):
             bench.weights[i] = weights[bench.rows[i]] if weights.size > 0 else 1.0
-        for sums in (bench.slopes, bench.active, bench.losses, bench.pairs):
-            sums[:size] = 0
-        add_losers(bench, margin, is_squared, size)
-        loss = pairs = 0.0
-        for row in range(size):
-            loss += bench.weights[row] * bench.losses[row]
-            pairs += bench.weights[row] * bench.pairs[row]
-        add_winners(bench, margin, is_squared, size)
-        for row in range(size):
-            bench.slopes[row] *= bench.weights[row]
-            bench.active[row] *= bench.weights[row]
-        return loss, pairs
+        for block in range(blocks):
+            start, end = bench.starts[block], bench.starts[block + 1]
+            _fill(bench.below[start:end], start, end - start)
+            _fill(bench.above[start:end], end, end - start)
+        loss = 0.0
+        for first in range(0, size, RUNNING):
+            loss += add_row(bench, first, is_squared, size, margin)
+        return loss
 
-    @loop
+    @inline
     def walk(bench, scores, labels, weights, where, margin, is_squared):
-        size = _lay_out(bench, scores, labels, where)
+        blocks = _lay_out(bench, scores, labels, weights, where)
         if is_squared or weights.size > 0:
-            loss, pairs = add(bench, weights, margin, is_squared, size)
+            loss = add(bench, blocks, weights, margin, is_squared)
         else:
-            loss, pairs = count(bench, scores, margin, size)
-        return loss, pairs, size
+            loss = count(bench, blocks, margin)
+        pairs = weight_of_pairs(bench.rows, weights, bench.starts, blocks)
+        return loss, pairs, bench.starts[blocks]
 
     return walk
 
 
-@loop
+@inline
 def write(bench, size, factor, gradient, counts):
     """Write the slopes times a factor and the active pairs where the rows stand, and 0 for those that take no part."""
     if size < len(gradient):
-        gradient[:] = 0
+        _fill(gradient, 0, len(gradient))
     if size < len(counts):
-        counts[:] = 0
+        _fill(counts, 0, len(counts))
     for i in range(size):
         if len(gradient) > 0:
             gradient[bench.rows[i]] = scaled(bench.slopes[i], factor)

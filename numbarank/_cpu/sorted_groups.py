@@ -18,7 +18,7 @@ from numba import prange
 
 from numbarank._cpu.exact import loss_of_counts, scaled, slopes_times_scores, sum_up, two_sum
 from numbarank._cpu.kernels import inline
-from numbarank._cpu.sorting import loop, loop_together, part_of, sort_key, sorter
+from numbarank._cpu.sorting import fill_keys, find_blocks, loop, loop_together, part_of, sorter, weight_of_pairs
 
 PIECES = 32
 FEW_ROWS, FEW_LEVELS = 32, 4
@@ -28,48 +28,16 @@ _ONE = np.uint64(1)
 # ---------------------------------------------------------------- rows in the order of label and score
 
 
-@loop
-def _fill_keys(numbers, rows, keys, part, parts):
-    """Set a part of the keys to those of the rows' numbers; return the bits in which any differs from the first."""
-    first, last = part_of(0, len(rows), part, parts)
-    key, bits = sort_key(numbers[rows[0]]), np.uint64(0)
-    for i in range(first, last):
-        keys[i] = sort_key(numbers[rows[i]])
-        bits |= keys[i] ^ key
-    return bits
-
-
-@loop
-def _find_blocks(keys, rows, weights, starts):
-    """Note where each label starts and where the last one ends; return how many they are, and the weight of all pairs.
-
-    Without weights that is the number of pairs.
-    """
-    blocks = 0
-    pairs = below = weight = 0.0
-    for i in range(len(keys)):
-        if i == 0 or keys[i] != keys[i - 1]:
-            starts[blocks] = i
-            blocks += 1
-            below += weight
-            weight = 0.0
-        more = weights[rows[i]] if weights.size > 0 else 1.0
-        weight += more
-        pairs += below * more
-    starts[blocks] = len(keys)
-    return blocks, pairs
-
-
 @functools.cache
 def _orderer(pieces, is_parallel):
     """Return the loop that puts rows in the order of label and score, in so many pieces."""
     sort = sorter(pieces, is_parallel)
 
     @loop_together(is_parallel)
-    def fill_keys(numbers, rows, keys):
+    def fill_all_keys(numbers, rows, keys):
         bits = np.empty(pieces, np.uint64)
         for piece in prange(pieces):
-            bits[piece] = _fill_keys(numbers, rows, keys, piece, pieces)
+            bits[piece] = fill_keys(numbers, rows, keys, piece, pieces)
         differing = np.uint64(0)
         for piece in range(pieces):
             differing |= bits[piece]
@@ -79,13 +47,14 @@ def _orderer(pieces, is_parallel):
     def order(scores, labels, weights, rows, starts):
         size = len(rows)
         keys, spare_keys, spare_rows = np.empty(size, np.uint64), np.empty(size, np.uint64), np.empty(size, np.int32)
-        if size == 0 or fill_keys(labels, rows, keys) == 0:
+        if size == 0 or fill_all_keys(labels, rows, keys) == 0:
             return 0, 0.0
-        bits = fill_keys(scores, rows, keys)
+        bits = fill_all_keys(scores, rows, keys)
         sort(keys, rows, spare_keys, spare_rows, bits)
-        bits = fill_keys(labels, rows, keys)
+        bits = fill_all_keys(labels, rows, keys)
         sort(keys, rows, spare_keys, spare_rows, bits)
-        return _find_blocks(keys, rows, weights, starts)
+        blocks = find_blocks(keys, starts)
+        return blocks, weight_of_pairs(rows, weights, starts, blocks)
 
     return order
 

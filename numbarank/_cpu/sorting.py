@@ -29,12 +29,12 @@ def loop_together(is_parallel):
 
 
 @loop
-def number_rows(where, rows):
-    """Number the rows that take part, all of them without a mask; return how many they are."""
+def number_rows(where, weights, rows):
+    """Number the rows that take part: those of a mask, if there is one, that weigh something; return how many."""
     size = 0
     for row in range(len(rows)):
         rows[size] = row
-        size += where.size == 0 or where[row]
+        size += (where.size == 0 or where[row]) and (weights.size == 0 or weights[row] > 0)
     return size
 
 
@@ -64,6 +64,44 @@ def _sort_key(number):
     if isinstance(number, types.Float):
         return of_float
     return of_signed if number.signed else of_unsigned
+
+
+@loop
+def fill_keys(numbers, rows, keys, part, parts):
+    """Set a part of the keys to those of the rows' numbers; return the bits in which any differs from the first."""
+    first, last = part_of(0, len(rows), part, parts)
+    key, bits = sort_key(numbers[rows[0]]), np.uint64(0)
+    for i in range(first, last):
+        keys[i] = sort_key(numbers[rows[i]])
+        bits |= keys[i] ^ key
+    return bits
+
+
+@loop
+def find_blocks(keys, starts):
+    """Note where each block of equal keys starts and where the last one ends; return how many they are."""
+    blocks = 0
+    for i in range(len(keys)):
+        if i == 0 or keys[i] != keys[i - 1]:
+            starts[blocks] = i
+            blocks += 1
+    starts[blocks] = len(keys)
+    return blocks
+
+
+@loop
+def weight_of_pairs(rows, weights, starts, blocks):
+    """Return the sum of the weights of all pairs of blocks; without weights that is the number of pairs."""
+    pairs = below = 0.0
+    for block in range(blocks):
+        weight = np.float64(starts[block + 1] - starts[block])
+        if weights.size > 0:
+            weight = 0.0
+            for i in range(starts[block], starts[block + 1]):
+                weight += weights[rows[i]]
+        pairs += below * weight
+        below += weight
+    return pairs
 
 
 @inline
