@@ -117,6 +117,35 @@ def test_large_scores_in_the_right_order_cost_nothing(device, large):
     assert host(gradient).tolist() == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("large", [1e200, 1.5e308])
+def test_a_row_without_weight_costs_nothing_however_wrong_it_stands(device, large):
+    scores, labels = put(np.array([-large, large, 0.0, 0.5]), device), put(np.array([1, 0, 1, 0]), device)
+    weights = put(np.array([0.0, 1.0, 0.0, 1.0]), device)
+    loss, gradient, counts = nr.pairwise_hinge_loss_and_grad(
+        scores, labels, weights=weights, power=2, reduction="sum", return_counts=True
+    )
+    assert float(host(loss)) == 0
+    assert host(gradient).tolist() == host(counts).tolist() == [0, 0, 0, 0]
+
+
+LABELS = {
+    "grades": [0, 4, 2, 2, 1, 0, 3, 4, 1, 2],
+    "clicks": [-1, 1, 1, -1, -1, 1, -1, -1, 1, -1],
+    "lowest and highest grade": [-32, 31, 0, 5, 31, -32, 7, 0, 5, 5],
+    "beyond the grades": [-33, 31, 0, 5, 32, -32, 7, 0, 5, 5],
+    "half stars": [0.5, 5.0, 2.5, 2.0, 4.5, 3.0, 0.5, 1.0, 2.5, 5.0],
+    "large": [1e300, -1e300, 2.0, 3e18, 2.0, 1e300, 0.0, -0.0, 1e-300, 2.0],
+}
+
+
+@powers
+@both_floats
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_every_kind(device, dtype, power, kind):
+    scores = np.random.default_rng(4).standard_normal(10).astype(dtype)
+    check(device, scores, np.array(LABELS[kind]), power=power, reduction="sum")
+
+
 @every_reduction
 def test_an_infinite_upstream_gradient_reaches_rows_of_active_pairs_only(device, reduction):
     scores, labels = put(np.array([[5.0, 0.5, 1.0, 3.0]]), device), put(np.array([[3, 2, 1, 0]]), device)

@@ -33,7 +33,8 @@ def slopes_times_scores(slopes, scores, rows, first, last):
     aligned = first + (last - first) // RUNNING * RUNNING
     for start in range(first, aligned, RUNNING):
         for k in range(RUNNING):
-            product, lost = two_product(slopes[start + k], np.float64(scores[start + k if rows is None else rows[start + k]]))
+            row = start + k if rows is None else rows[start + k]
+            product, lost = two_product(slopes[start + k], np.float64(scores[row]))
             high, error = two_sum(lane(highs, k), product)
             write(highs, k, high)
             write(lows, k, lane(lows, k) + (error + lost))
@@ -42,7 +43,8 @@ def slopes_times_scores(slopes, scores, rows, first, last):
         high, error = two_sum(high, lane(highs, k))
         low += error + lane(lows, k)
     for i in range(aligned, last):
-        product, lost = two_product(slopes[i], np.float64(scores[i if rows is None else rows[i]]))
+        row = i if rows is None else rows[i]
+        product, lost = two_product(slopes[i], np.float64(scores[row]))
         high, error = two_sum(high, product)
         low += error + lost
     return high, low

@@ -18,7 +18,7 @@ from numbarank._cpu.memory import borrowed
 from numbarank._cpu.sorting import loop, number_rows, part_of
 
 LONGEST = 2**31 - 1  # rows of a group are numbered with 32 bits
-PARALLEL_FROM = 5_000
+PARALLEL_FROM = 32_768  # a thread that is woken on this one's core costs milliseconds
 TOGETHER_FROM = 32_768
 SHORT, ALONE, TOGETHER = range(3)
 _compiled = {}
@@ -52,8 +52,7 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
         The first row with a score, label or weight that cannot be computed with: nothing was written then. Or -1.
     """
     absent = _absent(scores.dtype)
-    is_dividable = len(groups) > 1 or scores.size >= TOGETHER_FROM
-    is_parallel = is_dividable and scores.size >= PARALLEL_FROM and threads.may_run_parallel()
+    is_parallel = scores.size >= PARALLEL_FROM and threads.may_run_parallel()
     is_counted = power == 1 and weights is None
     longest_short = short_groups.LONGEST if is_counted else short_groups.LONGEST_OF_SUMS
     arguments = (
@@ -229,7 +228,7 @@ def _short_walker(formula):
                 scores, labels, weights, where = _rows_of(group, offsets, given)
                 gradient, counts = _results_of(group, offsets, results)
                 loss, pairs, size = walk_pairs(bench, scores, labels, weights, where, margin, is_squared)
-                short_groups.write(bench, size, factor, gradient, counts)
+                short_groups.write_rows(bench, size, factor, gradient, counts)
                 results.losses[group], results.pairs[group] = loss, pairs
 
     return walk

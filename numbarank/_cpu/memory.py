@@ -236,9 +236,9 @@ def lane(typing_context, storage, index):
 
 @intrinsic
 def borrowed(typing_context, value):
-    """Return an array, or a tuple of arrays, that are not counted as references: counting takes longer than short loops.
+    """Return an array, or a tuple of arrays, without counting references, which takes longer than a short loop.
 
-    Whoever lends them must keep them until the last use.
+    The caller lends them and keeps them until the last use.
     """
 
     def lend(context, builder, kind, given):

@@ -1,6 +1,6 @@
 """All pairs of short groups, each looked at: many at a time in vector registers, and so quicker than by sorting.
 
-The rows are put in the order of their labels. The winners of a block of equal label then meet the rows before the block.
+The rows are put in the order of their labels, so that a block of winners, rows of equal label, meets those before it.
 """
 
 import functools
@@ -10,15 +10,13 @@ import numpy as np
 
 from numbarank._cpu.exact import RUNNING, loss_of_counts, scaled, slopes_times_scores
 from numbarank._cpu.kernels import inline
-from numbarank._cpu.memory import lane, lanes
-from numbarank._cpu.memory import write as set_lane
-from numbarank._cpu.sorting import fill_keys, find_blocks, loop, number_rows, sorter, weight_of_pairs
+from numbarank._cpu.memory import lane, lanes, write
+from numbarank._cpu.sorting import fill_keys, find_blocks, number_rows, sorter, weight_of_pairs
 
-LONGEST = 2048
-LONGEST_OF_SUMS = 400  # where more than counts is added up, which fills more registers
-PADDING = 32
-GRADES = 64
-LOWEST_GRADE = -32  # so many whole numbers from here on are counted, other labels sorted
+LONGEST = 1_500
+LONGEST_OF_SUMS = 300  # where more than counts is added up, which fills more registers
+PADDING = 32  # rows of the widest register or two, and a multiple of RUNNING
+LOWEST_GRADE, GRADES = -32, 64  # rows whose labels are one of so many whole numbers are counted, others sorted
 _sort = sorter(1, False)
 
 
@@ -97,7 +95,7 @@ def _lay_out(bench, scores, labels, weights, where):
 
 @inline
 def _order_by_grades(bench, labels, size):
-    """Order the rows by labels that are small whole numbers; return how many blocks these are, or 0 for other labels."""
+    """Order the rows by grades; return how many blocks these are, or 0 where a label is none."""
     others = 0
     for i in range(size):
         label = np.float64(labels[bench.spare_rows[i]])
@@ -189,23 +187,23 @@ def walker(formula):
         return (1.0 if is_active else 0.0), (max(z, 0.0) if is_active else 0.0)
 
     @inline
-    def add_row(bench, first, is_squared, size, margin):
-        """Add up all pairs of the rows of one register; return their loss as winners."""
+    def add_few(bench, first, is_squared, size, margin):
+        """Add up all pairs of a few rows; return the loss of those that they should win."""
         slopes, active, losses = lanes(1.0), lanes(1.0), lanes(1.0)
         last = min(first + RUNNING, size) - 1
         for loser in range(bench.below[last]):
             weight = bench.weights[loser]
             for k in range(RUNNING):
                 count, z = lacking(bench, first + k, loser, loser < bench.below[first + k], margin)
-                set_lane(slopes, k, lane(slopes, k) - weight * (2 * z if is_squared else count))
-                set_lane(active, k, lane(active, k) + weight * count)
-                set_lane(losses, k, lane(losses, k) + weight * (z * z if is_squared else z))
+                write(slopes, k, lane(slopes, k) - weight * (2 * z if is_squared else count))
+                write(active, k, lane(active, k) + weight * count)
+                write(losses, k, lane(losses, k) + weight * (z * z if is_squared else z))
         for winner in range(bench.above[first], size):
             weight = bench.weights[winner]
             for k in range(RUNNING):
                 count, z = lacking(bench, winner, first + k, winner >= bench.above[first + k], margin)
-                set_lane(slopes, k, lane(slopes, k) + weight * (2 * z if is_squared else count))
-                set_lane(active, k, lane(active, k) + weight * count)
+                write(slopes, k, lane(slopes, k) + weight * (2 * z if is_squared else count))
+                write(active, k, lane(active, k) + weight * count)
         loss = 0.0
         for k in range(RUNNING):
             own = bench.weights[first + k]
@@ -230,7 +228,7 @@ def walker(formula):
             _fill(bench.above[start:end], end, end - start)
         loss = 0.0
         for first in range(0, size, RUNNING):
-            loss += add_row(bench, first, is_squared, size, margin)
+            loss += add_few(bench, first, is_squared, size, margin)
         return loss
 
     @inline
@@ -247,7 +245,7 @@ def walker(formula):
 
 
 @inline
-def write(bench, size, factor, gradient, counts):
+def write_rows(bench, size, factor, gradient, counts):
     """Write the slopes times a factor and the active pairs where the rows stand, and 0 for those that take no part."""
     if size < len(gradient):
         _fill(gradient, 0, len(gradient))

@@ -211,7 +211,7 @@ def walk_kernel(formula, layout):
                     z = violation(score, other, margin) if is_winner else violation(other, score, margin)
                     is_sound = is_sound and tile_weights[j] == tile_weights[j]
                     if tile_weights[j] >= 0.0 and label != other_label:
-                        is_active = z >= type(margin)(0)
+                        is_active = z >= type(margin)(0) and weight > 0.0
                         active, wide = (weight, np.float64(z)) if is_active else (0.0, 0.0)
                         more = 2.0 * active * wide if is_squared else active
                         slope += -more if is_winner else more
