@@ -175,3 +175,17 @@ def test_large_calls_are_timed_from_memory():
     assert races.sets_of_buffers(12_000, "cpu") == 1
     assert races.sets_of_buffers(cache, "cpu") == 4
     assert races.sets_of_buffers(100 * cache, "cpu") == 1
+
+
+def test_one_take_that_waits_for_a_processor_does_not_make_the_batches_short():
+    from timing import Contender, interleave
+
+    batches = []
+
+    def clock(calls):
+        batches.append(len(calls))
+        return 0.0001 * len(calls) + (0.02 if len(batches) == 2 else 0)
+
+    (per_call,) = interleave([Contender("quick", [lambda: None], clock)], seconds=0, min_rounds=3)
+    assert batches[-1] == 64
+    assert per_call == pytest.approx([0.0001] * 3)
