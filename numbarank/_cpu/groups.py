@@ -80,10 +80,12 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
 
 
 def label_dtype(dtype):
-    """Return the dtype in which the loops take labels of a dtype: one of the three that hold all others."""
+    """Return the dtype in which the loops take labels of a dtype: one of the four that hold all others."""
     if dtype.kind == "u" and dtype.itemsize == 8:
         return np.dtype(np.uint64)
-    return np.dtype(np.int64 if dtype.kind in "iub" else np.float64)
+    if dtype.kind in "iub":
+        return np.dtype(np.int64)
+    return np.dtype(np.float32 if dtype.itemsize <= 4 else np.float64)
 
 
 def kind(rows, longest_short):
