@@ -2,8 +2,8 @@
 
 For each size the same call is timed both ways, side by side. The constants stand in numbarank/_cpu: PARALLEL_FROM of
 pairs.py and of groups.py, above which loops take all threads; LARGE_FROM of pairs.py, above which they ask for memory
-ahead and write past the caches; LONGEST and LONGEST_OF_SUMS of short_groups.py, up to which the pairs of a group are
-looked at one by one. Sizes are pairs, or the rows of lists.
+ahead and write past the caches; PAIRS_A_ROW and PAIRS_A_ROW_OF_SUMS of every_pair.py, up to which every pair of a group
+is looked at. Sizes are pairs, or the rows of lists, or the pairs a row of one list.
 """
 
 import argparse
@@ -18,7 +18,9 @@ from races import sets_of_buffers
 from timing import Contender, interleave
 
 import numbarank as nr
-from numbarank._cpu import groups, pairs, short_groups
+from numbarank._cpu import every_pair, groups, pairs
+
+LEVELS = 5
 
 
 class Threshold(NamedTuple):
@@ -59,19 +61,25 @@ def random_pairs(size, work):
     ]
 
 
-def lists(size, length=None, dtype=np.float32, power=1):
-    """Return a call of the loss of all pairs, with its gradient, of lists of a length, or of one."""
+def lists(size, length, dtype=np.float32, power=1):
+    """Return a call of the loss of all pairs, with its gradient, of lists of a length with graded labels."""
     rng = np.random.default_rng(0)
-    group = nr.Groups(group=[length] * (size // length) if length else [size])
-    scores, labels = rng.standard_normal(group.rows).astype(dtype), rng.integers(0, 5, group.rows).astype(dtype)
+    group = nr.Groups(group=[length] * (size // length))
+    scores, labels = rng.standard_normal(group.rows).astype(dtype), rng.integers(LEVELS, size=group.rows).astype(dtype)
     return [functools.partial(nr.pairwise_hinge_loss_and_grad, scores, labels, group=group, power=power)]
+
+
+def one_list(pairs_a_row, dtype, power):
+    """Return a call for one list that has about so many pairs a row."""
+    rows = round(pairs_a_row * 2 / (1 - 1 / LEVELS))
+    return lists(rows, rows, dtype, power)
 
 
 PAIRS = {"forward": forward, "with gradients, out=": gradients}
 LISTS = {f"lists of {length:,}": functools.partial(lists, length=length) for length in (10, 100, 1000)}
 HINGE, SQUARED_HINGE = (
     {
-        f"power {power}, {dtype.__name__}": functools.partial(lists, dtype=dtype, power=power)
+        f"power {power}, {dtype.__name__}": functools.partial(one_list, dtype=dtype, power=power)
         for dtype in (np.float32, np.float64)
     }
     for power in (1, 2)
@@ -80,8 +88,8 @@ THRESHOLDS = (
     Threshold(pairs, "PARALLEL_FROM", 0, math.inf, 10_000, 320_000, PAIRS),
     Threshold(pairs, "LARGE_FROM", 0, math.inf, 250_000, 16_000_000, PAIRS),
     Threshold(groups, "PARALLEL_FROM", 0, math.inf, 1_000, 64_000, LISTS),
-    Threshold(short_groups, "LONGEST", 2048, 0, 32, 2048, HINGE),
-    Threshold(short_groups, "LONGEST_OF_SUMS", 2048, 0, 32, 2048, SQUARED_HINGE),
+    Threshold(every_pair, "PAIRS_A_ROW", 10**6, 0, 25, 1600, HINGE),
+    Threshold(every_pair, "PAIRS_A_ROW_OF_SUMS", 10**6, 0, 25, 1600, SQUARED_HINGE),
 )
 
 

@@ -21,13 +21,13 @@ both_floats = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 @pytest.fixture(params=["every pair", "sorted"] if not SIMULATOR else ["every pair"], autouse=True, scope="module")
 def way(request):
-    """Short groups as they are walked over, and as if they were longer."""
-    from numbarank._cpu import short_groups
+    """Groups as they are walked over, and as if they had more pairs."""
+    from numbarank._cpu import every_pair
 
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "sorted":
-            patch.setattr(short_groups, "LONGEST", 0)
-            patch.setattr(short_groups, "LONGEST_OF_SUMS", 0)
+            patch.setattr(every_pair, "PAIRS_A_ROW", 0)
+            patch.setattr(every_pair, "PAIRS_A_ROW_OF_SUMS", 0)
         yield
 
 
@@ -443,6 +443,21 @@ def test_inputs_of_any_layout(cpu):
 
 
 # ---------------------------------------------------------------- serial and parallel
+
+
+@every_reduction
+@powers
+@pytest.mark.parametrize("weighted", [False, True])
+def test_groups_of_few_and_of_many_pairs_in_one_call(cpu, monkeypatch, power, weighted, reduction):
+    from numbarank._cpu import every_pair
+
+    for limit in ("PAIRS_A_ROW", "PAIRS_A_ROW_OF_SUMS"):
+        monkeypatch.setattr(every_pair, limit, 5)
+    rng = np.random.default_rng(12)
+    few, many = (np.arange(60) == 7) * 1, rng.permutation(60)
+    labels = np.concatenate([few, many, [], few, many]).astype(np.int64)
+    scores, weights = rng.standard_normal(240), rng.integers(0, 3, 240) if weighted else None
+    check(cpu, scores, labels, np.array([0, 60, 120, 120, 180, 240]), 1.0, power, weights, reduction)
 
 
 @powers

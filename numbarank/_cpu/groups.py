@@ -1,7 +1,6 @@
 """All pairs of every query group: serial or parallel, with the same bits either way.
 
-The pairs of a short group are looked at one by one; the rows of a longer one are sorted; on a long one all threads
-work together.
+Of a group with few pairs, every pair is looked at; the rows of others are sorted; all threads share a long one.
 """
 
 import functools
@@ -11,7 +10,7 @@ import numba
 import numpy as np
 from numba import prange
 
-from numbarank._cpu import short_groups, sorted_groups, threads
+from numbarank._cpu import every_pair, sorted_groups, threads
 from numbarank._cpu.exact import scaled, sum_up
 from numbarank._cpu.kernels import Kernel, inline
 from numbarank._cpu.memory import borrowed
@@ -20,7 +19,7 @@ from numbarank._cpu.sorting import loop, number_rows, part_of
 LONGEST = 2**31 - 1  # rows of a group are numbered with 32 bits
 PARALLEL_FROM = 32_768  # a thread that is woken on this one's core costs milliseconds
 TOGETHER_FROM = 32_768
-SHORT, ALONE, TOGETHER = range(3)
+EVERY_PAIR, SORTED, TOGETHER = range(3)
 _compiled = {}
 
 
@@ -54,7 +53,7 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
     absent = _absent(scores.dtype)
     is_parallel = scores.size >= PARALLEL_FROM and threads.may_run_parallel()
     is_counted = power == 1 and weights is None
-    longest_short = short_groups.LONGEST if is_counted else short_groups.LONGEST_OF_SUMS
+    pairs_a_row = every_pair.PAIRS_A_ROW if is_counted else every_pair.PAIRS_A_ROW_OF_SUMS
     arguments = (
         _flat(scores),
         _flat(labels),
@@ -69,9 +68,9 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
         absent.scores if gradient is None else _flat(gradient),
         absent.numbers if counts is None else _flat(counts),
         np.empty(numba.get_num_threads() if is_parallel else 1, np.int64),
-        np.int64(longest_short),
+        np.int64(pairs_a_row),
     )
-    key = formula, scores.dtype, labels.dtype, kind(groups.longest, longest_short), is_parallel
+    key = formula, scores.dtype, labels.dtype, last_kind(groups.longest, pairs_a_row), is_parallel
     walk = _compiled.get(key)
     if walk is None:
         walk = _compiled[key] = kernel(formula, *key[3:]).compile(arguments)
@@ -88,11 +87,11 @@ def label_dtype(dtype):
     return np.dtype(np.float32 if dtype.itemsize <= 4 else np.float64)
 
 
-def kind(rows, longest_short):
-    """Return how a group of so many rows is walked over."""
-    if rows <= longest_short:
-        return SHORT
-    return ALONE if rows < TOGETHER_FROM else TOGETHER
+def last_kind(longest, pairs_a_row):
+    """Return the last of the kinds that groups of up to so many rows are walked over in."""
+    if longest >= TOGETHER_FROM:
+        return TOGETHER
+    return SORTED if longest > 2 * pairs_a_row else EVERY_PAIR
 
 
 class Absent(NamedTuple):
@@ -126,6 +125,7 @@ class Results(NamedTuple):
 
     losses: np.ndarray
     pairs: np.ndarray
+    kinds: np.ndarray
     gradient: np.ndarray
     counts: np.ndarray
 
@@ -196,12 +196,13 @@ def _groups_in(chunk, chunks, offsets):
     return range(_first_of(chunk, chunks, offsets), _first_of(chunk + 1, chunks, offsets))
 
 
-_kind = inline(kind)
-
-
 @inline
-def _kind_of(group, offsets, longest_short):
-    return _kind(offsets[group + 1] - offsets[group], longest_short)
+def _longest_of_one_thread(chunk, chunks, offsets):
+    longest = 0
+    for group in _groups_in(chunk, chunks, offsets):
+        rows = offsets[group + 1] - offsets[group]
+        longest = max(longest, rows if rows < TOGETHER_FROM else 0)
+    return longest
 
 
 @inline
@@ -217,21 +218,29 @@ def _results_of(group, offsets, results):
 
 
 @functools.cache
-def _short_walker(formula):
-    """Return the loop that walks over the short groups of a chunk, and leaves gradients that are yet to be divided."""
-    walk_pairs = short_groups.walker(formula)
+def _first_walker(formula):
+    """Return the loop that tells the kinds of a chunk's groups, and walks over those of which it looks at every pair.
+
+    It leaves gradients that are yet to be divided.
+    """
+    walk_pairs = every_pair.walker(formula)
 
     @loop
-    def walk(chunk, chunks, offsets, given, margin, is_squared, is_mean, upstream, results, bench, longest_short):
+    def walk(chunk, chunks, offsets, given, margin, is_squared, is_mean, upstream, results, bench, pairs_a_row):
         given, results, bench = borrowed(given), borrowed(results), borrowed(bench)
         for group in _groups_in(chunk, chunks, offsets):
-            if _kind_of(group, offsets, longest_short) == SHORT:
+            scores, labels, weights, where = _rows_of(group, offsets, given)
+            kind = TOGETHER
+            if len(labels) < TOGETHER_FROM:
+                blocks = every_pair.order(bench, labels, weights, where)
+                kind = EVERY_PAIR if every_pair.count_pairs(bench, blocks) <= pairs_a_row * len(labels) else SORTED
+            if kind == EVERY_PAIR:
                 factor = 1.0 if is_mean else upstream[group % len(upstream)]
-                scores, labels, weights, where = _rows_of(group, offsets, given)
                 gradient, counts = _results_of(group, offsets, results)
-                loss, pairs, size = walk_pairs(bench, scores, labels, weights, where, margin, is_squared)
-                short_groups.write_rows(bench, size, factor, gradient, counts)
+                loss, pairs = walk_pairs(bench, blocks, scores, weights, margin, is_squared)
+                every_pair.write_rows(bench, blocks, factor, gradient, counts)
                 results.losses[group], results.pairs[group] = loss, pairs
+            results.kinds[group] = kind
 
     return walk
 
@@ -263,19 +272,20 @@ def _sorting_walkers(order, finish):
 
 
 @functools.cache
-def kernel(formula, longest, is_parallel):
-    """Return the walk over all groups, ready to be compiled, without what groups beyond a kind would need."""
-    walk_short = _short_walker(formula)
+def kernel(formula, last, is_parallel):
+    """Return the walk over all groups, ready to be compiled, without what groups beyond the last kind would need."""
+    walk_first = _first_walker(formula)
     order_alone, walk_alone = _sorting_walkers(*sorted_groups.walker(formula))
     order_together, walk_together = _sorting_walkers(*sorted_groups.team_walker(formula, is_parallel))
-    has_sorted, has_long = longest != SHORT, longest == TOGETHER
+    has_sorted, has_long = last != EVERY_PAIR, last == TOGETHER
 
     def walk(
         scores, labels, weights, where, offsets, upstream, margin, is_squared, is_mean, losses, gradient, counts,
-        faults, longest_short,
+        faults, pairs_a_row,
     ):  # fmt: skip
         groups, chunks = len(offsets) - 1, len(faults)
-        given, results = Rows(scores, labels, weights, where), Results(losses, np.zeros(groups), gradient, counts)
+        given = Rows(scores, labels, weights, where)
+        results = Results(losses, np.zeros(groups), np.empty(groups, np.int8), gradient, counts)
         for chunk in prange(chunks):
             faults[chunk] = _first_fault(given, chunk, chunks)
         for fault in faults:
@@ -283,9 +293,9 @@ def kernel(formula, longest, is_parallel):
                 return 0.0, fault
 
         for chunk in prange(chunks):
-            bench = short_groups.bench(scores, longest_short)
-            walk_short(
-                chunk, chunks, offsets, given, margin, is_squared, is_mean, upstream, results, bench, longest_short
+            bench = every_pair.bench(scores, _longest_of_one_thread(chunk, chunks, offsets))
+            walk_first(
+                chunk, chunks, offsets, given, margin, is_squared, is_mean, upstream, results, bench, pairs_a_row
             )
         if has_sorted:
             ordered = Order(
@@ -296,11 +306,11 @@ def kernel(formula, longest, is_parallel):
             )
             for chunk in prange(chunks):
                 for group in _groups_in(chunk, chunks, offsets):
-                    if _kind_of(group, offsets, longest_short) == ALONE:
+                    if results.kinds[group] == SORTED:
                         order_alone(group, offsets, given, ordered, results)
         if has_long:
             for group in range(groups):
-                if _kind_of(group, offsets, longest_short) == TOGETHER:
+                if results.kinds[group] == TOGETHER:
                     order_together(group, offsets, given, ordered, results)
 
         all_pairs = sum_up(results.pairs)
@@ -308,21 +318,21 @@ def kernel(formula, longest, is_parallel):
         if is_mean and gradient.size > 0:
             for chunk in prange(chunks):
                 for group in _groups_in(chunk, chunks, offsets):
-                    if _kind_of(group, offsets, longest_short) == SHORT:
+                    if results.kinds[group] == EVERY_PAIR:
                         factor = upstream[group % len(upstream)] / divisor
                         for row in range(offsets[group], offsets[group + 1]):
                             gradient[row] = scaled(np.float64(gradient[row]), factor)
         if has_sorted:
             for chunk in prange(chunks):
                 for group in _groups_in(chunk, chunks, offsets):
-                    if _kind_of(group, offsets, longest_short) == ALONE:
+                    if results.kinds[group] == SORTED:
                         factor = upstream[group % len(upstream)] / divisor
                         walk_alone(group, offsets, given, ordered, margin, is_squared, factor, results)
         if has_long:
             for group in range(groups):
-                if _kind_of(group, offsets, longest_short) == TOGETHER:
+                if results.kinds[group] == TOGETHER:
                     factor = upstream[group % len(upstream)] / divisor
                     walk_together(group, offsets, given, ordered, margin, is_squared, factor, results)
         return sum_up(losses) / divisor, -1
 
-    return Kernel(f"{formula.violation.__module__} {longest} {is_parallel}", walk, 5, is_parallel)
+    return Kernel(f"{formula.violation.__module__} {last} {is_parallel}", walk, 5, is_parallel)

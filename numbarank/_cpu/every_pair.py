@@ -1,4 +1,4 @@
-"""All pairs of short groups, each looked at: many at a time in vector registers, and so quicker than by sorting.
+"""All pairs of a group, each looked at: many at a time in vector registers, and so faster than a sort if they are few.
 
 The rows are put in the order of their labels, so that a block of winners, rows of equal label, meets those before it.
 """
@@ -13,8 +13,8 @@ from numbarank._cpu.kernels import inline
 from numbarank._cpu.memory import lane, lanes, write
 from numbarank._cpu.sorting import fill_keys, find_blocks, number_rows, sorter, weight_of_pairs
 
-LONGEST = 1_500
-LONGEST_OF_SUMS = 300  # where more than counts is added up, which fills more registers
+PAIRS_A_ROW = 500
+PAIRS_A_ROW_OF_SUMS = 90  # where more than counts is added up, which fills more registers
 PADDING = 32  # rows of the widest register or two, and a multiple of RUNNING
 LOWEST_GRADE, GRADES = -32, 64  # rows whose labels are one of so many whole numbers are counted, others sorted
 _sort = sorter(1, False)
@@ -58,7 +58,7 @@ def _fill(array, value, size):
 
 @inline
 def bench(scores, longest):
-    """Return a bench for groups with such scores."""
+    """Return a bench for groups with such scores, of up to so many rows."""
     places = _whole_registers(longest) + 1
     return Bench(
         np.empty(places, np.int32),
@@ -81,16 +81,23 @@ def bench(scores, longest):
 
 
 @inline
-def _lay_out(bench, scores, labels, weights, where):
-    """Put the rows that take part on the bench; return how many blocks of equal label they are."""
-    size = number_rows(where, weights, bench.spare_rows[: len(scores)])
+def order(bench, labels, weights, where):
+    """Put the rows that take part in the order of their labels; return how many blocks of equal label they are."""
+    size = number_rows(where, weights, bench.spare_rows[: len(labels)])
     blocks = _order_by_grades(bench, labels, size)
     if blocks == 0 and size > 0:
         blocks = _order_by_keys(bench, labels, size)
-    for i in range(size):
-        bench.scores[i] = scores[bench.rows[i]]
-    _fill(bench.losers, -np.inf, _whole_registers(size))
     return blocks
+
+
+@inline
+def count_pairs(bench, blocks):
+    """Return how many pairs there are."""
+    pairs = 0
+    for block in range(blocks):
+        start, end = bench.starts[block], bench.starts[block + 1]
+        pairs += start * (end - start)
+    return pairs
 
 
 @inline
@@ -135,10 +142,10 @@ def _order_by_keys(bench, labels, size):
 
 @functools.cache
 def walker(formula):
-    """Return the loop that walks over the pairs of a group.
+    """Return the loop that walks over the pairs of a group whose rows are in order.
 
-    It leaves the slopes and the active pairs of the rows on the bench, and returns the loss, the sum of the weights of
-    all pairs and how many rows take part.
+    It leaves the slopes and the active pairs of the rows on the bench, and returns the loss and the sum of the weights
+    of all pairs.
     """
     violation = inline(formula.violation)
 
@@ -166,6 +173,7 @@ def walker(formula):
     def count(bench, blocks, margin):
         size = bench.starts[blocks]
         _fill(bench.lost, 0, _whole_registers(size))
+        _fill(bench.losers, -np.inf, _whole_registers(size))
         active = 0
         for block in range(blocks):
             start, end = bench.starts[block], bench.starts[block + 1]
@@ -232,21 +240,22 @@ def walker(formula):
         return loss
 
     @inline
-    def walk(bench, scores, labels, weights, where, margin, is_squared):
-        blocks = _lay_out(bench, scores, labels, weights, where)
+    def walk(bench, blocks, scores, weights, margin, is_squared):
+        for i in range(bench.starts[blocks]):
+            bench.scores[i] = scores[bench.rows[i]]
         if is_squared or weights.size > 0:
             loss = add(bench, blocks, weights, margin, is_squared)
         else:
             loss = count(bench, blocks, margin)
-        pairs = weight_of_pairs(bench.rows, weights, bench.starts, blocks)
-        return loss, pairs, bench.starts[blocks]
+        return loss, weight_of_pairs(bench.rows, weights, bench.starts, blocks)
 
     return walk
 
 
 @inline
-def write_rows(bench, size, factor, gradient, counts):
+def write_rows(bench, blocks, factor, gradient, counts):
     """Write the slopes times a factor and the active pairs where the rows stand, and 0 for those that take no part."""
+    size = bench.starts[blocks]
     if size < len(gradient):
         _fill(gradient, 0, len(gradient))
     if size < len(counts):
