@@ -37,6 +37,7 @@ class Bench(NamedTuple):
     lost: np.ndarray
     slopes: np.ndarray
     active: np.ndarray
+    labels: np.ndarray
     grades: np.ndarray
     places: np.ndarray
     keys: np.ndarray
@@ -57,8 +58,8 @@ def _fill(array, value, size):
 
 
 @inline
-def bench(scores, longest):
-    """Return a bench for groups with such scores, of up to so many rows."""
+def bench(scores, labels, longest):
+    """Return a bench for groups with such scores and labels, of up to so many rows."""
     places = _whole_registers(longest) + 1
     return Bench(
         np.empty(places, np.int32),
@@ -72,6 +73,7 @@ def bench(scores, longest):
         np.empty(places, np.int32),
         np.empty(places),
         np.empty(places),
+        np.empty(places, labels.dtype),
         np.empty(places, np.int32),
         np.empty(GRADES, np.int32),
         np.empty(places, np.uint64),
@@ -84,10 +86,12 @@ def bench(scores, longest):
 def order(bench, labels, weights, where):
     """Put the rows that take part in the order of their labels; return how many blocks of equal label they are."""
     size = number_rows(where, weights, bench.spare_rows[: len(labels)])
-    blocks = _order_by_grades(bench, labels, size)
-    if blocks == 0 and size > 0:
-        blocks = _order_by_keys(bench, labels, size)
-    return blocks
+    if size < len(labels):
+        for i in range(size):
+            bench.labels[i] = labels[bench.spare_rows[i]]
+        labels = bench.labels[:size]
+    blocks = _order_by_grades(bench, labels)
+    return blocks if blocks > 0 or size == 0 else _order_by_keys(bench, labels)
 
 
 @inline
@@ -101,11 +105,11 @@ def count_pairs(bench, blocks):
 
 
 @inline
-def _order_by_grades(bench, labels, size):
+def _order_by_grades(bench, labels):
     """Order the rows by grades; return how many blocks these are, or 0 where a label is none."""
-    others = 0
+    others, size = 0, len(labels)
     for i in range(size):
-        label = np.float64(labels[bench.spare_rows[i]])
+        label = np.float64(labels[i])
         grade = np.int32(min(max(label, LOWEST_GRADE), LOWEST_GRADE + GRADES - 1))
         bench.grades[i] = grade - LOWEST_GRADE
         others += grade != label
@@ -130,12 +134,13 @@ def _order_by_grades(bench, labels, size):
 
 
 @inline
-def _order_by_keys(bench, labels, size):
+def _order_by_keys(bench, labels):
     """Order the rows by any labels; return how many blocks these are."""
+    size = len(labels)
     rows, keys = bench.rows[:size], bench.keys[:size]
+    bits = fill_keys(labels, None, keys, 0, 1)
     for i in range(size):
         rows[i] = bench.spare_rows[i]
-    bits = fill_keys(labels, rows, keys, 0, 1)
     _sort(keys, rows, bench.spare_keys, bench.spare_rows, bits)
     return find_blocks(keys, bench.starts)
 

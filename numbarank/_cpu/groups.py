@@ -293,7 +293,7 @@ def kernel(formula, last, is_parallel):
                 return 0.0, fault
 
         for chunk in prange(chunks):
-            bench = every_pair.bench(scores, _longest_of_one_thread(chunk, chunks, offsets))
+            bench = every_pair.bench(scores, labels, _longest_of_one_thread(chunk, chunks, offsets))
             walk_first(
                 chunk, chunks, offsets, given, margin, is_squared, is_mean, upstream, results, bench, pairs_a_row
             )

@@ -68,11 +68,14 @@ def _sort_key(number):
 
 @loop
 def fill_keys(numbers, rows, keys, part, parts):
-    """Set a part of the keys to those of the rows' numbers; return the bits in which any differs from the first."""
-    first, last = part_of(0, len(rows), part, parts)
-    key, bits = sort_key(numbers[rows[0]]), np.uint64(0)
+    """Set a part of the keys to those of the rows' numbers; return the bits in which any differs from the first.
+
+    Without ``rows``, the numbers stand in the order of the keys.
+    """
+    first, last = part_of(0, len(keys), part, parts)
+    key, bits = sort_key(numbers[0 if rows is None else rows[0]]), np.uint64(0)
     for i in range(first, last):
-        keys[i] = sort_key(numbers[rows[i]])
+        keys[i] = sort_key(numbers[i if rows is None else rows[i]])
         bits |= keys[i] ^ key
     return bits
 
