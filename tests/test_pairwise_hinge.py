@@ -135,6 +135,8 @@ LABELS = {
     "beyond the grades": [-33, 31, 0, 5, 32, -32, 7, 0, 5, 5],
     "half stars": [0.5, 5.0, 2.5, 2.0, 4.5, 3.0, 0.5, 1.0, 2.5, 5.0],
     "large": [1e300, -1e300, 2.0, 3e18, 2.0, 1e300, 0.0, -0.0, 1e-300, 2.0],
+    "int64": np.array([2**63 - 1, 2**63 - 2, -(2**63), 1 - 2**63, 0, 0, 1, 2**53, 2**53 + 1, 2**63 - 2]),
+    "uint64": np.array([2**64 - 1, 2**64 - 2, 2**63, 2**63 - 1, 0, 0, 1, 2**53, 2**53 + 1, 2**64 - 2], np.uint64),
 }
 
 
@@ -144,6 +146,35 @@ LABELS = {
 def test_labels_of_every_kind(device, dtype, power, kind):
     scores = np.random.default_rng(4).standard_normal(10).astype(dtype)
     check(device, scores, np.array(LABELS[kind]), power=power, reduction="sum")
+
+
+@powers
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_every_kind_where_rows_take_no_part(device, power, kind):
+    rng = np.random.default_rng(5)
+    scores, labels = rng.standard_normal((2, 10)), np.array([LABELS[kind]] * 2)
+    where, weights = rng.random((2, 10)) < 0.7, rng.integers(0, 3, (2, 10)).astype(np.float64)
+    check(device, scores, labels, power=power, weights=weights, where=where)
+
+
+@powers
+@pytest.mark.parametrize("rows", [15, 16, 17, 31, 32, 33, 63, 64, 65])
+def test_lists_as_long_as_registers(device, power, rows):
+    scores, labels = lists(np.random.default_rng(rows), np.float64, rows, 3, ties=True)
+    check(device, scores, labels, power=power)
+
+
+@pytest.mark.parametrize("weight", [1e-25, 1.0, 1e20])
+def test_a_mean_in_float32_does_not_depend_on_the_size_of_the_weights(device, weight):
+    rng = np.random.default_rng(8)
+    scores, labels = rng.standard_normal(150).astype(np.float32), rng.integers(0, 2, 150)
+    check(device, scores, labels, weights=np.full(150, weight))
+
+
+def test_a_mean_of_large_squares_in_float32(device):
+    scores, labels = np.repeat(np.float32([-2e36, 2e36]), 75), np.repeat([1, 0], 75)
+    _, gradient = nr.pairwise_hinge_loss_and_grad(put(scores, device), put(labels, device), power=2)
+    np.testing.assert_allclose(host(gradient), np.repeat(np.float32([-8e36, 8e36]) / 75, 75), rtol=1e-6)
 
 
 @every_reduction
@@ -462,15 +493,23 @@ def test_groups_of_few_and_of_many_pairs_in_one_call(cpu, monkeypatch, power, we
 
 @powers
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", ["many groups", "one group", "one group of distinct labels", "both"])
+@pytest.mark.parametrize(
+    "kind", ["many groups", "one group", "one group of distinct labels", "both", "long groups of few pairs"]
+)
 def test_bits_do_not_depend_on_the_threads(cpu, monkeypatch, kind, power, weighted):
     from numbarank._cpu import groups
 
     monkeypatch.setattr(groups, "PARALLEL_FROM", 100)
     rng = np.random.default_rng(9)
     rows = 40_000
-    sizes = {"many groups": [100] * 400, "both": [35_000] + [5] * 1000}.get(kind, [rows])
+    sizes = {
+        "many groups": [100] * 400,
+        "both": [35_000] + [5] * 1000,
+        "long groups of few pairs": [32_767, 7_233],
+    }.get(kind, [rows])
     scores, labels = lists(rng, np.float64, rows, rows if "distinct" in kind else 5, ties=False)
+    if "few" in kind:
+        labels = labels * (rng.random(rows) < 0.001)
     settings = {"group": sizes, "power": power, "weights": rng.random(rows) if weighted else None}
 
     def results():

@@ -27,22 +27,22 @@ class Bench(NamedTuple):
     """
 
     rows: np.ndarray
+    spare_rows: np.ndarray
     starts: np.ndarray
+    labels: np.ndarray
+    grades: np.ndarray
+    grade_places: np.ndarray
+    keys: np.ndarray
+    spare_keys: np.ndarray
     scores: np.ndarray
     losers: np.ndarray
     weights: np.ndarray
-    below: np.ndarray
-    above: np.ndarray
     won: np.ndarray
     lost: np.ndarray
+    below: np.ndarray
+    above: np.ndarray
     slopes: np.ndarray
     active: np.ndarray
-    labels: np.ndarray
-    grades: np.ndarray
-    places: np.ndarray
-    keys: np.ndarray
-    spare_rows: np.ndarray
-    spare_keys: np.ndarray
 
 
 @inline
@@ -59,26 +59,34 @@ def _fill(array, value, size):
 
 @inline
 def bench(scores, labels, longest):
-    """Return a bench for groups with such scores and labels, of up to so many rows."""
-    places = _whole_registers(longest) + 1
+    """Return a bench for groups with such scores and labels, of up to so many rows.
+
+    It is cut from one block, which malloc keeps for the next call. What never lives at the same time shares a place.
+    """
+    places = _whole_registers(longest) + 2
+    block = np.empty(9 * places)
+    weights, slopes, active = block[:places], block[places : 2 * places], block[2 * places : 3 * places]
+    integers = block[3 * places : 6 * places].view(np.int32)
+    rows, spare_rows, starts = integers[:places], integers[places : 2 * places], integers[2 * places : 3 * places]
+    won, lost, grades = integers[3 * places : 4 * places], integers[4 * places : 5 * places], integers[5 * places :]
     return Bench(
-        np.empty(places, np.int32),
-        np.empty(places, np.int32),
-        np.empty(places, scores.dtype),
-        np.empty(places, scores.dtype),
-        np.empty(places),
-        np.empty(places, np.int32),
-        np.empty(places, np.int32),
-        np.empty(places, np.int32),
-        np.empty(places, np.int32),
-        np.empty(places),
-        np.empty(places),
-        np.empty(places, labels.dtype),
-        np.empty(places, np.int32),
-        np.empty(GRADES, np.int32),
-        np.empty(places, np.uint64),
-        np.empty(places, np.int32),
-        np.empty(places, np.uint64),
+        rows=rows,
+        spare_rows=spare_rows,
+        starts=starts,
+        labels=block[6 * places : 7 * places].view(labels.dtype),
+        grades=grades,
+        grade_places=np.empty(GRADES, np.int32),
+        keys=slopes.view(np.uint64),
+        spare_keys=active.view(np.uint64),
+        scores=block[7 * places : 8 * places].view(scores.dtype),
+        losers=block[8 * places :].view(scores.dtype),
+        weights=weights,
+        won=won,
+        lost=lost,
+        below=won,
+        above=lost,
+        slopes=slopes,
+        active=active,
     )
 
 
@@ -95,13 +103,13 @@ def order(bench, labels, weights, where):
 
 
 @inline
-def count_pairs(bench, blocks):
-    """Return how many pairs there are."""
+def has_few_pairs(bench, blocks, pairs_a_row):
+    """Tell whether there are no more than so many pairs for each row that takes part."""
     pairs = 0
     for block in range(blocks):
         start, end = bench.starts[block], bench.starts[block + 1]
         pairs += start * (end - start)
-    return pairs
+    return pairs <= pairs_a_row * bench.starts[blocks]
 
 
 @inline
@@ -115,7 +123,7 @@ def _order_by_grades(bench, labels):
         others += grade != label
     if others > 0:
         return 0
-    places = bench.places
+    places = bench.grade_places
     _fill(places, 0, GRADES)
     for i in range(size):
         places[bench.grades[i]] += 1

@@ -17,8 +17,8 @@ from numbarank._cpu.memory import borrowed
 from numbarank._cpu.sorting import loop, number_rows, part_of
 
 LONGEST = 2**31 - 1  # rows of a group are numbered with 32 bits
-PARALLEL_FROM = 32_768  # a thread that is woken on this one's core costs milliseconds
 TOGETHER_FROM = 32_768
+PARALLEL_FROM = TOGETHER_FROM  # where a thread of the pool is woken on this one's core, milliseconds are lost
 EVERY_PAIR, SORTED, TOGETHER = range(3)
 _compiled = {}
 
@@ -121,10 +121,11 @@ class Rows(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What is found of each group and of each row."""
+    """What is found of each group and of each row; ``units`` are what the gradients are yet to be multiplied with."""
 
     losses: np.ndarray
     pairs: np.ndarray
+    units: np.ndarray
     kinds: np.ndarray
     gradient: np.ndarray
     counts: np.ndarray
@@ -149,12 +150,12 @@ def _is_sound(given, row):
 
 
 @inline
-def _has_other(numbers):
+def _has_nonfinite(numbers):
     """Tell whether any number is not finite."""
-    has_other = False
+    has_nonfinite = False
     for k in range(len(numbers)):
-        has_other |= numbers[k] - numbers[k] != 0
-    return has_other
+        has_nonfinite |= numbers[k] - numbers[k] != 0
+    return has_nonfinite
 
 
 @inline
@@ -170,8 +171,8 @@ def _first_fault(given, part, parts):
     """Return the first of a part of the rows that cannot be computed with, or -1."""
     first, last = part_of(0, len(given.scores), part, parts)
     weights = given.weights[first:last]
-    may_have_fault = _has_other(given.scores[first:last]) | _has_other(given.labels[first:last])
-    if may_have_fault | _has_other(weights) | _has_negative(weights):
+    may_have_fault = _has_nonfinite(given.scores[first:last]) | _has_nonfinite(given.labels[first:last])
+    if may_have_fault | _has_nonfinite(weights) | _has_negative(weights):
         for row in range(first, last):
             if not _is_sound(given, row):
                 return row
@@ -197,7 +198,7 @@ def _groups_in(chunk, chunks, offsets):
 
 
 @inline
-def _longest_of_one_thread(chunk, chunks, offsets):
+def _longest_alone(chunk, chunks, offsets):
     longest = 0
     for group in _groups_in(chunk, chunks, offsets):
         rows = offsets[group + 1] - offsets[group]
@@ -233,13 +234,15 @@ def _first_walker(formula):
             kind = TOGETHER
             if len(labels) < TOGETHER_FROM:
                 blocks = every_pair.order(bench, labels, weights, where)
-                kind = EVERY_PAIR if every_pair.count_pairs(bench, blocks) <= pairs_a_row * len(labels) else SORTED
+                kind = EVERY_PAIR if every_pair.has_few_pairs(bench, blocks, pairs_a_row) else SORTED
             if kind == EVERY_PAIR:
-                factor = 1.0 if is_mean else upstream[group % len(upstream)]
                 gradient, counts = _results_of(group, offsets, results)
                 loss, pairs = walk_pairs(bench, blocks, scores, weights, margin, is_squared)
+                is_summed = is_squared or weights.size > 0
+                unit = pairs if is_mean and is_summed and pairs > 0 else 1.0
+                factor = 1 / unit if is_mean else upstream[group % len(upstream)]
                 every_pair.write_rows(bench, blocks, factor, gradient, counts)
-                results.losses[group], results.pairs[group] = loss, pairs
+                results.losses[group], results.pairs[group], results.units[group] = loss, pairs, unit
             results.kinds[group] = kind
 
     return walk
@@ -285,7 +288,7 @@ def kernel(formula, last, is_parallel):
     ):  # fmt: skip
         groups, chunks = len(offsets) - 1, len(faults)
         given = Rows(scores, labels, weights, where)
-        results = Results(losses, np.zeros(groups), np.empty(groups, np.int8), gradient, counts)
+        results = Results(losses, np.zeros(groups), np.empty(groups), np.empty(groups, np.int8), gradient, counts)
         for chunk in prange(chunks):
             faults[chunk] = _first_fault(given, chunk, chunks)
         for fault in faults:
@@ -293,7 +296,7 @@ def kernel(formula, last, is_parallel):
                 return 0.0, fault
 
         for chunk in prange(chunks):
-            bench = every_pair.bench(scores, labels, _longest_of_one_thread(chunk, chunks, offsets))
+            bench = every_pair.bench(scores, labels, _longest_alone(chunk, chunks, offsets))
             walk_first(
                 chunk, chunks, offsets, given, margin, is_squared, is_mean, upstream, results, bench, pairs_a_row
             )
@@ -319,7 +322,7 @@ def kernel(formula, last, is_parallel):
             for chunk in prange(chunks):
                 for group in _groups_in(chunk, chunks, offsets):
                     if results.kinds[group] == EVERY_PAIR:
-                        factor = upstream[group % len(upstream)] / divisor
+                        factor = upstream[group % len(upstream)] * (results.units[group] / divisor)
                         for row in range(offsets[group], offsets[group + 1]):
                             gradient[row] = scaled(np.float64(gradient[row]), factor)
         if has_sorted:

@@ -218,8 +218,7 @@ def walk_kernel(formula, layout):
                         count += active
                         if is_winner:
                             pairs += weight
-                            if active != 0.0:
-                                loss += active * wide * wide if is_squared else active * wide
+                            loss += active * wide * wide if is_squared else active * wide
                     j += np.uint64(1)
                 tile += step
             if not is_sound:
