@@ -111,8 +111,7 @@ def interleave(contenders, seconds=3.0, batch_seconds=0.01, min_rounds=7, max_ro
 
 def _batch_seconds(contender, count):
     time.sleep(REST_SECONDS)
-    if count > 1:
-        contender.seconds(1)
+    contender.seconds(1)
     return contender.seconds(count)
 
 
