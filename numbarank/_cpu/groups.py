@@ -121,7 +121,7 @@ class Rows(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What is found of each group and of each row; ``units`` are what the gradients are yet to be multiplied with."""
+    """What is found of each group and of each row; ``units`` are what a group's gradient was divided by at first."""
 
     losses: np.ndarray
     pairs: np.ndarray
@@ -238,7 +238,7 @@ def _first_walker(formula):
             if kind == EVERY_PAIR:
                 gradient, counts = _results_of(group, offsets, results)
                 loss, pairs = walk_pairs(bench, blocks, scores, weights, margin, is_squared)
-                is_summed = is_squared or weights.size > 0
+                is_summed = is_squared or weights.size > 0  # sums may exceed float32 where their mean does not
                 unit = pairs if is_mean and is_summed and pairs > 0 else 1.0
                 factor = 1 / unit if is_mean else upstream[group % len(upstream)]
                 every_pair.write_rows(bench, blocks, factor, gradient, counts)
