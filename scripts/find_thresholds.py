@@ -2,8 +2,8 @@
 
 For each size the same call is timed both ways, side by side. The constants stand in numbarank/_cpu: PARALLEL_FROM of
 pairs.py and of groups.py, above which loops take all threads; LARGE_FROM of pairs.py, above which they ask for memory
-ahead and write past the caches; PAIRS_A_ROW and PAIRS_A_ROW_OF_SUMS of every_pair.py, up to which every pair of a group
-is looked at. Sizes are pairs, or the rows of lists, or the pairs a row of one list.
+ahead and write past the caches; PAIRS_PER_ROW and PAIRS_PER_ROW_OF_SUMS of every_pair.py, up to which every pair of a
+group is looked at. Sizes are pairs, or the rows of lists, or the pairs a row of one list.
 """
 
 import argparse
@@ -88,8 +88,8 @@ THRESHOLDS = (
     Threshold(pairs, "PARALLEL_FROM", 0, math.inf, 10_000, 320_000, PAIRS),
     Threshold(pairs, "LARGE_FROM", 0, math.inf, 250_000, 16_000_000, PAIRS),
     Threshold(groups, "PARALLEL_FROM", 0, math.inf, 1_000, 64_000, LISTS),
-    Threshold(every_pair, "PAIRS_A_ROW", 10**6, 0, 25, 1600, HINGE),
-    Threshold(every_pair, "PAIRS_A_ROW_OF_SUMS", 10**6, 0, 25, 1600, SQUARED_HINGE),
+    Threshold(every_pair, "PAIRS_PER_ROW", 10**6, 0, 25, 1600, HINGE),
+    Threshold(every_pair, "PAIRS_PER_ROW_OF_SUMS", 10**6, 0, 25, 1600, SQUARED_HINGE),
 )
 
 

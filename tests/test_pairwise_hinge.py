@@ -26,8 +26,8 @@ def way(request):
 
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "sorted":
-            patch.setattr(every_pair, "PAIRS_A_ROW", 0)
-            patch.setattr(every_pair, "PAIRS_A_ROW_OF_SUMS", 0)
+            patch.setattr(every_pair, "PAIRS_PER_ROW", 0)
+            patch.setattr(every_pair, "PAIRS_PER_ROW_OF_SUMS", 0)
         yield
 
 
@@ -482,7 +482,7 @@ def test_inputs_of_any_layout(cpu):
 def test_groups_of_few_and_of_many_pairs_in_one_call(cpu, monkeypatch, power, weighted, reduction):
     from numbarank._cpu import every_pair
 
-    for limit in ("PAIRS_A_ROW", "PAIRS_A_ROW_OF_SUMS"):
+    for limit in ("PAIRS_PER_ROW", "PAIRS_PER_ROW_OF_SUMS"):
         monkeypatch.setattr(every_pair, limit, 5)
     rng = np.random.default_rng(12)
     few, many = (np.arange(60) == 7) * 1, rng.permutation(60)

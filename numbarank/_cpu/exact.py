@@ -5,25 +5,24 @@ import math
 import numpy as np
 
 from numbarank import _exact
-from numbarank._cpu.kernels import inline
+from numbarank._cpu.compiler import part
 from numbarank._cpu.memory import lane, lanes, write
-from numbarank._cpu.sorting import loop
 
 RUNNING = 16  # sums side by side, so that none waits for the one before
-scaled, two_sum, two_product = map(inline, (_exact.scaled, _exact.two_sum, _exact.two_product))
+scaled, two_sum, two_product = map(part, (_exact.scaled, _exact.two_sum, _exact.two_product))
 
 
-@loop
-def sum_up(numbers):
+@part
+def sum_up(numbers, count):
     """Return the sum of numbers, added in their order whoever computed them."""
     high = low = 0.0
-    for number in numbers:
-        high, error = two_sum(high, number)
+    for k in range(count):
+        high, error = two_sum(high, numbers[k])
         low += error
     return high + low if math.isfinite(low) else high
 
 
-@loop
+@part
 def slopes_times_scores(slopes, scores, rows, first, last):
     """Return the sum of the products of some rows in two numbers, as if computed with twice the bits.
 
@@ -50,7 +49,7 @@ def slopes_times_scores(slopes, scores, rows, first, last):
     return high, low
 
 
-@loop
+@part
 def loss_of_counts(margin, active, high, low):
     """Return the hinge loss of all pairs from their active number and the sum of the products of slopes and scores.
 
@@ -60,4 +59,5 @@ def loss_of_counts(margin, active, high, low):
     product, lost = two_product(np.float64(margin), np.float64(active))
     high, error = two_sum(product, high)
     low += error + lost
-    return max(high + low if math.isfinite(low) else high, 0.0)
+    loss = high + low if math.isfinite(low) else high
+    return 0.0 if loss < 0 else loss

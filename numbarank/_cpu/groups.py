@@ -1,34 +1,33 @@
-"""All pairs of every query group: serial or parallel, with the same bits either way.
+"""All pairs of every query group: by one thread or several, with the same bits either way.
 
 Of a group with few pairs, every pair is looked at; the rows of others are sorted; all threads share a long one.
+Python strings the phases together; each is a compiled loop over chunks of the rows.
 """
 
 import functools
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba import prange
 
-from numbarank._cpu import every_pair, sorted_groups, threads
-from numbarank._cpu.exact import scaled, sum_up
-from numbarank._cpu.kernels import Kernel, inline
-from numbarank._cpu.memory import borrowed
-from numbarank._cpu.sorting import loop, number_rows, part_of
+from numbarank._cpu import every_pair, shared_groups, sorted_groups, threads
+from numbarank._cpu.compiler import CompiledLoop, part
+from numbarank._cpu.exact import scaled
+from numbarank._cpu.memory import pointers
+from numbarank._cpu.rows import EVERY_PAIR, SHARED, SHARED_FROM, SORTED
+from numbarank._cpu.sorting import part_of
+from numbarank._cpu.tasks import ONE_THREAD, launcher, run_tasks
 
 LONGEST = 2**31 - 1  # rows of a group are numbered with 32 bits
-TOGETHER_FROM = 32_768
-PARALLEL_FROM = TOGETHER_FROM  # where a thread of the pool is woken on this one's core, milliseconds are lost
-EVERY_PAIR, SORTED, TOGETHER = range(3)
-_compiled = {}
+PARALLEL_FROM = SHARED_FROM  # where a thread of the pool is woken on this one's core, milliseconds are lost
 
 
-def run(formula, scores, labels, weights, where, groups, margin, power, is_mean, upstream, losses, gradient, counts):
-    """Walk over all pairs of every group, fill the buffers given and return the total.
+def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream, losses, gradient, counts):
+    """Add up all pairs of every group, fill the buffers given and return the total.
 
     Parameters
     ----------
-    formula : GroupFormula
     scores : C-contiguous float32 or float64 array
     labels : array of the same shape, of a dtype for which ``label_dtype`` is the identity
     weights : float64 array of the same shape, or None
@@ -51,31 +50,24 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
         The first row with a score, label or weight that cannot be computed with: nothing was written then. Or -1.
     """
     absent = _absent(scores.dtype)
-    is_parallel = scores.size >= PARALLEL_FROM and threads.may_run_parallel()
-    is_counted = power == 1 and weights is None
-    pairs_a_row = every_pair.PAIRS_A_ROW if is_counted else every_pair.PAIRS_A_ROW_OF_SUMS
-    arguments = (
-        _flat(scores),
-        _flat(labels),
-        absent.numbers if weights is None else _flat(weights),
-        absent.flags if where is None else _flat(where),
-        groups.offsets,
-        np.array([upstream]) if type(upstream) is float else upstream,
-        scores.dtype.type(margin),
-        power == 2,
-        is_mean,
-        np.empty(len(groups)) if losses is None else losses,
-        absent.scores if gradient is None else _flat(gradient),
-        absent.numbers if counts is None else _flat(counts),
-        np.empty(numba.get_num_threads() if is_parallel else 1, np.int64),
-        np.int64(pairs_a_row),
+    call = Call(
+        scores=_flat(scores),
+        labels=_flat(labels),
+        weights=absent.numbers if weights is None else _flat(weights),
+        where=absent.flags if where is None else _flat(where).view(np.uint8),
+        offsets=groups.offsets,
+        upstream=np.array([upstream]) if type(upstream) is float else upstream,
+        margin=scores.dtype.type(margin),
+        power=power,
+        is_mean=is_mean,
+        losses=np.empty(len(groups)) if losses is None else losses,
+        gradient=absent.scores if gradient is None else _flat(gradient),
+        counts=absent.numbers if counts is None else _flat(counts),
     )
-    key = formula, scores.dtype, labels.dtype, last_kind(groups.longest, pairs_a_row), is_parallel
-    walk = _compiled.get(key)
-    if walk is None:
-        walk = _compiled[key] = kernel(formula, *key[3:]).compile(arguments)
-    total, fault = walk(*arguments)
-    return np.array(total), fault
+    invalid = _first_invalid_row(call)
+    if invalid >= 0:
+        return np.array(0.0), invalid
+    return np.array(_total(call, groups)), -1
 
 
 def label_dtype(dtype):
@@ -85,13 +77,6 @@ def label_dtype(dtype):
     if dtype.kind in "iub":
         return np.dtype(np.int64)
     return np.dtype(np.float32 if dtype.itemsize <= 4 else np.float64)
-
-
-def last_kind(longest, pairs_a_row):
-    """Return the last of the kinds that groups of up to so many rows are walked over in."""
-    if longest >= TOGETHER_FROM:
-        return TOGETHER
-    return SORTED if longest > 2 * pairs_a_row else EVERY_PAIR
 
 
 class Absent(NamedTuple):
@@ -104,238 +89,200 @@ class Absent(NamedTuple):
 
 @functools.cache
 def _absent(dtype):
-    return Absent(np.empty(0, dtype), np.empty(0), np.empty(0, np.bool_))
+    return Absent(np.empty(0, dtype), np.empty(0), np.empty(0, np.uint8))
 
 
 def _flat(array):
     return array if array.ndim == 1 else array.reshape(-1)
 
 
-class Rows(NamedTuple):
-    """What is given of the rows of all groups."""
+class Call(NamedTuple):
+    """One call's arrays of one axis, and its settings."""
 
     scores: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
     where: np.ndarray
-
-
-class Results(NamedTuple):
-    """What is found of each group and of each row; ``units`` are what a group's gradient was divided by at first."""
-
+    offsets: np.ndarray
+    upstream: np.ndarray
+    margin: np.generic
+    power: int
+    is_mean: bool
     losses: np.ndarray
-    pairs: np.ndarray
-    units: np.ndarray
-    kinds: np.ndarray
     gradient: np.ndarray
     counts: np.ndarray
 
 
-class Order(NamedTuple):
-    """The rows of the groups that are sorted, in the order of label and score, and how many blocks of equal label."""
-
-    rows: np.ndarray
-    starts: np.ndarray
-    sizes: np.ndarray
-    blocks: np.ndarray
-
-
-@inline
-def _is_sound(given, row):
-    """Tell whether a row can be computed with, or takes no part."""
-    score, label = given.scores[row], given.labels[row]
-    is_finite = (score - score == 0) & (label - label == 0)
-    is_weighed = given.weights.size == 0 or ((given.weights[row] >= 0) & (given.weights[row] < np.inf))
-    return (given.where.size > 0 and not given.where[row]) or (is_finite and is_weighed)
+def _first_invalid_row(call):
+    """Return the first row that takes part and cannot be computed with, or -1."""
+    scores, labels, weights, where = call[:4]
+    is_valid = np.isfinite(scores).all() and (labels.dtype.kind != "f" or np.isfinite(labels).all())
+    if is_valid and (weights.size == 0 or (weights.min() >= 0 and weights.max() < np.inf)):
+        return -1
+    invalid = ~np.isfinite(scores) | ~np.isfinite(labels)
+    if weights.size:
+        invalid |= ~((weights >= 0) & (weights < np.inf))
+    if where.size:
+        invalid &= where != 0
+    return int(np.argmax(invalid)) if invalid.any() else -1
 
 
-@inline
-def _has_nonfinite(numbers):
-    """Tell whether any number is not finite."""
-    has_nonfinite = False
-    for k in range(len(numbers)):
-        has_nonfinite |= numbers[k] - numbers[k] != 0
-    return has_nonfinite
+class Found(NamedTuple):
+    """What the phases find of the groups, and of the rows of sorted ones in the order of label and score.
 
-
-@inline
-def _has_negative(numbers):
-    has_negative = False
-    for k in range(len(numbers)):
-        has_negative |= numbers[k] < 0
-    return has_negative
-
-
-@loop
-def _first_fault(given, part, parts):
-    """Return the first of a part of the rows that cannot be computed with, or -1."""
-    first, last = part_of(0, len(given.scores), part, parts)
-    weights = given.weights[first:last]
-    may_have_fault = _has_nonfinite(given.scores[first:last]) | _has_nonfinite(given.labels[first:last])
-    if may_have_fault | _has_nonfinite(weights) | _has_negative(weights):
-        for row in range(first, last):
-            if not _is_sound(given, row):
-                return row
-    return -1
-
-
-@loop
-def _first_of(chunk, chunks, offsets):
-    """Return the first group that starts in a chunk of the rows or behind it."""
-    low, high = 0, len(offsets) - 1
-    while low < high and chunk > 0:
-        group = (low + high) // 2
-        if offsets[group] * chunks < offsets[-1] * chunk:
-            low = group + 1
-        else:
-            high = group
-    return low if chunk < chunks else len(offsets) - 1
-
-
-@inline
-def _groups_in(chunk, chunks, offsets):
-    return range(_first_of(chunk, chunks, offsets), _first_of(chunk + 1, chunks, offsets))
-
-
-@inline
-def _longest_alone(chunk, chunks, offsets):
-    longest = 0
-    for group in _groups_in(chunk, chunks, offsets):
-        rows = offsets[group + 1] - offsets[group]
-        longest = max(longest, rows if rows < TOGETHER_FROM else 0)
-    return longest
-
-
-@inline
-def _rows_of(group, offsets, given):
-    first, last = offsets[group], offsets[group + 1]
-    return given.scores[first:last], given.labels[first:last], given.weights[first:last], given.where[first:last]
-
-
-@inline
-def _results_of(group, offsets, results):
-    first, last = offsets[group], offsets[group + 1]
-    return results.gradient[first:last], results.counts[first:last]
-
-
-@functools.cache
-def _first_walker(formula):
-    """Return the loop that tells the kinds of a chunk's groups, and walks over those of which it looks at every pair.
-
-    It leaves gradients that are yet to be divided.
+    ``units`` are what the gradient of a group was divided by at first, ``sizes`` how many rows of it take part.
     """
-    walk_pairs = every_pair.walker(formula)
 
-    @loop
-    def walk(chunk, chunks, offsets, given, margin, is_squared, is_mean, upstream, results, bench, pairs_a_row):
-        given, results, bench = borrowed(given), borrowed(results), borrowed(bench)
-        for group in _groups_in(chunk, chunks, offsets):
-            scores, labels, weights, where = _rows_of(group, offsets, given)
-            kind = TOGETHER
-            if len(labels) < TOGETHER_FROM:
-                blocks = every_pair.order(bench, labels, weights, where)
-                kind = EVERY_PAIR if every_pair.has_few_pairs(bench, blocks, pairs_a_row) else SORTED
-            if kind == EVERY_PAIR:
-                gradient, counts = _results_of(group, offsets, results)
-                loss, pairs = walk_pairs(bench, blocks, scores, weights, margin, is_squared)
-                is_summed = is_squared or weights.size > 0  # sums may exceed float32 where their mean does not
-                unit = pairs if is_mean and is_summed and pairs > 0 else 1.0
-                factor = 1 / unit if is_mean else upstream[group % len(upstream)]
-                every_pair.write_rows(bench, blocks, factor, gradient, counts)
-                results.losses[group], results.pairs[group], results.units[group] = loss, pairs, unit
-            results.kinds[group] = kind
-
-    return walk
+    strategies: np.ndarray
+    pairs: np.ndarray
+    units: np.ndarray
+    sizes: np.ndarray
+    rows: np.ndarray
+    slopes: np.ndarray
 
 
-def _sorting_walkers(order, finish):
-    """Return the loop that puts a group in order, and the one that walks over it then."""
+def _total(call, groups):
+    """Fill the buffers of a call and return the total."""
+    if call.where.size or call.weights.size:  # rows that take no part
+        call.gradient[:] = 0
+        call.counts[:] = 0
+    is_parallel = call.scores.size >= PARALLEL_FROM and threads.may_run_parallel()
+    chunks, launch = (numba.get_num_threads(), launcher()) if is_parallel else (1, ONE_THREAD)
+    count, alone = len(groups), _longest_alone(groups)
+    found = Found(
+        np.full(count, SHARED, np.int8), np.zeros(count), np.ones(count), np.zeros(count, np.int64), _ROWS, _SLOPES
+    )
+    total = all_pairs = 0.0
+    if alone > 0:
+        total, all_pairs = _look_at_pairs(call, found, alone, chunks, launch)
+    is_sorted = found.strategies != EVERY_PAIR
+    if is_sorted.any():
+        found = found._replace(rows=np.empty(len(call.scores), np.int32), slopes=np.empty(len(call.scores)))
+        if (found.strategies == SORTED).any():
+            _sort_groups(call, found, alone, chunks, launch)
+        for group in np.flatnonzero(found.strategies == SHARED):
+            _share_group(call, found, group, launch)
+        total, all_pairs = _sum_up(call.losses), _sum_up(found.pairs)
+    divisor = all_pairs if call.is_mean and all_pairs > 0 else 1.0
+    if call.gradient.size and (call.is_mean or is_sorted.any()):
+        _write_gradient(call, found, divisor, chunks, launch)
+    return total / divisor
 
-    @loop
-    def order_group(group, offsets, given, ordered, results):
-        scores, labels, weights, where = _rows_of(group, offsets, given)
-        first, last = offsets[group], offsets[group + 1]
-        rows, starts = ordered.rows[first:last], ordered.starts[first + group : last + group + 1]
-        size = number_rows(where, weights, rows)
-        ordered.sizes[group] = size
-        ordered.blocks[group], results.pairs[group] = order(scores, labels, weights, rows[:size], starts)
 
-    @loop
-    def walk_group(group, offsets, given, ordered, margin, is_squared, factor, results):
-        scores, _, weights, _ = _rows_of(group, offsets, given)
-        gradient, counts = _results_of(group, offsets, results)
-        first, last = offsets[group], offsets[group + 1]
-        rows = ordered.rows[first : first + ordered.sizes[group]]
-        starts = ordered.starts[first + group : last + group + 1]
-        results.losses[group] = finish(
-            scores, weights, rows, starts, ordered.blocks[group], margin, is_squared, factor, gradient, counts
-        )
-
-    return order_group, walk_group
+_ROWS, _SLOPES = np.empty(0, np.int32), np.empty(0)
 
 
-@functools.cache
-def kernel(formula, last, is_parallel):
-    """Return the walk over all groups, ready to be compiled, without what groups beyond the last kind would need."""
-    walk_first = _first_walker(formula)
-    order_alone, walk_alone = _sorting_walkers(*sorted_groups.walker(formula))
-    order_together, walk_together = _sorting_walkers(*sorted_groups.team_walker(formula, is_parallel))
-    has_sorted, has_long = last != EVERY_PAIR, last == TOGETHER
+def _longest_alone(groups):
+    """Return the length of the longest group that one thread takes."""
+    if groups.longest < SHARED_FROM:
+        return groups.longest
+    sizes = groups.sizes
+    return int(sizes[sizes < SHARED_FROM].max(initial=0))
 
-    def walk(
-        scores, labels, weights, where, offsets, upstream, margin, is_squared, is_mean, losses, gradient, counts,
-        faults, pairs_a_row,
-    ):  # fmt: skip
-        groups, chunks = len(offsets) - 1, len(faults)
-        given = Rows(scores, labels, weights, where)
-        results = Results(losses, np.zeros(groups), np.empty(groups), np.empty(groups, np.int8), gradient, counts)
-        for chunk in prange(chunks):
-            faults[chunk] = _first_fault(given, chunk, chunks)
-        for fault in faults:
-            if fault >= 0:
-                return 0.0, fault
 
-        for chunk in prange(chunks):
-            bench = every_pair.bench(scores, labels, _longest_alone(chunk, chunks, offsets))
-            walk_first(
-                chunk, chunks, offsets, given, margin, is_squared, is_mean, upstream, results, bench, pairs_a_row
-            )
-        if has_sorted:
-            ordered = Order(
-                np.empty(len(scores), np.int32),
-                np.empty(len(scores) + groups, np.int32),
-                np.empty(groups, np.int64),
-                np.empty(groups, np.int64),
-            )
-            for chunk in prange(chunks):
-                for group in _groups_in(chunk, chunks, offsets):
-                    if results.kinds[group] == SORTED:
-                        order_alone(group, offsets, given, ordered, results)
-        if has_long:
-            for group in range(groups):
-                if results.kinds[group] == TOGETHER:
-                    order_together(group, offsets, given, ordered, results)
+def _sum_up(numbers):
+    """Return the sum of numbers, rounded once."""
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):  # infinite on the way, or at last
+        return float(np.sum(numbers))
 
-        all_pairs = sum_up(results.pairs)
-        divisor = all_pairs if is_mean and all_pairs > 0 else 1.0
-        if is_mean and gradient.size > 0:
-            for chunk in prange(chunks):
-                for group in _groups_in(chunk, chunks, offsets):
-                    if results.kinds[group] == EVERY_PAIR:
-                        factor = upstream[group % len(upstream)] * (results.units[group] / divisor)
-                        for row in range(offsets[group], offsets[group + 1]):
-                            gradient[row] = scaled(np.float64(gradient[row]), factor)
-        if has_sorted:
-            for chunk in prange(chunks):
-                for group in _groups_in(chunk, chunks, offsets):
-                    if results.kinds[group] == SORTED:
-                        factor = upstream[group % len(upstream)] / divisor
-                        walk_alone(group, offsets, given, ordered, margin, is_squared, factor, results)
-        if has_long:
-            for group in range(groups):
-                if results.kinds[group] == TOGETHER:
-                    factor = upstream[group % len(upstream)] / divisor
-                    walk_together(group, offsets, given, ordered, margin, is_squared, factor, results)
-        return sum_up(losses) / divisor, -1
 
-    return Kernel(f"{formula.violation.__module__} {last} {is_parallel}", walk, 5, is_parallel)
+def _wants_sums(call):
+    return call.power == 2 or call.weights.size > 0
+
+
+def _look_at_pairs(call, found, longest, chunks, launch):
+    """Find the strategy of each group, and the pairs of those of which each is looked at; return their totals."""
+    block = np.empty(chunks * every_pair.WORKSPACES * every_pair.places_for(longest))
+    loop, pairs_per_row = every_pair.count_pairs, every_pair.PAIRS_PER_ROW
+    if _wants_sums(call):
+        loop, pairs_per_row = every_pair.sum_pairs, every_pair.PAIRS_PER_ROW_OF_SUMS
+    return loop(
+        (call.scores.dtype, call.labels.dtype), *call[:7], call.power == 2, call.is_mean, pairs_per_row, call.losses,
+        found.pairs, found.units, found.strategies, call.gradient, call.counts, block, chunks, launch,
+    )  # fmt: skip
+
+
+def _sort_groups(call, found, longest, chunks, launch):
+    block = np.empty(chunks * sorted_groups.WORKSPACES * sorted_groups.places_for(longest))
+    loop = sorted_groups.sum_groups if _wants_sums(call) else sorted_groups.count_groups
+    loop(
+        (call.scores.dtype, call.labels.dtype), *call[:5], call.margin, call.power == 2, found.strategies, call.losses,
+        found.pairs, found.sizes, found.rows, found.slopes, call.counts, block, chunks, launch,
+    )  # fmt: skip
+
+
+def _share_group(call, found, group, launch):
+    """Find all pairs of a long group with all threads."""
+    of_group = slice(call.offsets[group], call.offsets[group + 1])
+    arrays = call.scores, call.labels, call.weights, call.where, call.counts
+    scores, labels, weights, where, counts = (array[of_group] for array in arrays)
+    order = shared_groups.order_rows(scores, labels, weights, where, launch)
+    found.sizes[group], found.pairs[group] = len(order.rows), order.pairs
+    found.rows[of_group][: len(order.rows)] = order.rows
+    slopes = found.slopes[of_group][: len(order.rows)]
+    call.losses[group] = shared_groups.loss(order, scores, weights, call.margin, call.power, slopes, counts, launch)
+
+
+# ---------------------------------------------------------------- gradients
+
+
+class Work(NamedTuple):
+    """What the tasks of a call share."""
+
+    offsets: Any
+    upstream: Any
+    strategies: Any
+    units: Any
+    rows: Any
+    sizes: Any
+    slopes: Any
+    gradient: Any
+    groups: Any
+    upstreams: Any
+    is_mean: Any
+    divisor: Any
+    pieces: Any
+
+
+@part
+def _write_piece(work, piece):
+    """Write the gradients of a piece of the rows, whatever groups they belong to."""
+    offsets, gradient = work.offsets, work.gradient
+    first, last = part_of(0, offsets[work.groups], piece, work.pieces)
+    low, group = 0, work.groups
+    while low < group:  # the first group that ends behind the first row
+        middle = (low + group) // 2
+        if offsets[middle + 1] > first:
+            group = middle
+        else:
+            low = middle + 1
+    while group < work.groups and offsets[group] < last:
+        start, factor = offsets[group], work.upstream[group % work.upstreams] / work.divisor
+        begin, end = first if first > start else start, last if last < offsets[group + 1] else offsets[group + 1]
+        if work.strategies[group] == EVERY_PAIR:
+            for row in range(begin, end if work.is_mean else begin):
+                gradient[row] = scaled(np.float64(gradient[row]), factor * work.units[group])
+        else:
+            end = end if end < start + work.sizes[group] else start + work.sizes[group]
+            for i in range(begin, end):
+                gradient[start + work.rows[i]] = scaled(work.slopes[i], factor)
+        group += 1
+
+
+def _write(offsets, upstream, strategies, units, rows, sizes, slopes, gradient, is_mean, divisor, pieces, launch):
+    arrays = pointers((offsets, upstream, strategies, units, rows, sizes, slopes, gradient))
+    work = Work(*arrays, len(strategies), len(upstream), is_mean, divisor, pieces)
+    run_tasks(_write_piece, work, pieces, launch)
+
+
+_write_loop = CompiledLoop("write gradient", _write, 2)
+
+
+def _write_gradient(call, found, divisor, chunks, launch):
+    """Write the slopes times their factors where the rows stand, or divide what stands there."""
+    _write_loop(
+        call.scores.dtype, call.offsets, call.upstream, found.strategies, found.units, found.rows, found.sizes,
+        found.slopes, call.gradient, call.is_mean, divisor, chunks, launch,
+    )  # fmt: skip

@@ -17,6 +17,7 @@ from numba.extending import intrinsic, models, register_model
 
 LANES = 64
 AHEAD, CACHE_LINE = 1536, 64  # bytes; of distances from 256 to 16,384, those around 1,536 were the fastest
+_OCTETS = ir.IntType(8).as_pointer()
 _FLOAT, _WORD, _BITS, _SHORT = ir.FloatType(), ir.IntType(64), ir.IntType(32), ir.IntType(16)
 
 
@@ -82,42 +83,94 @@ def _nothing(context, builder, signature, arguments):
 
 
 @intrinsic
-def pointer(typing_context, source):
-    """Return the pointer to a contiguous array's first element; a scalar or None stays what it is."""
-    if not isinstance(source, types.Array):
-        return source(source), _itself
+def pointers(typing_context, arrays):
+    """Return a tuple's arrays as pointers to their first elements; None stays what it is."""
 
     def generate(context, builder, signature, arguments):
-        return cgutils.create_struct_proxy(source)(context, builder, arguments[0]).data
+        values = [
+            cgutils.create_struct_proxy(array)(context, builder, value).data if _is_array(array) else value
+            for array, value in zip(arrays, cgutils.unpack_tuple(builder, arguments[0]), strict=True)
+        ]
+        return context.make_tuple(builder, signature.return_type, values)
 
-    return types.CPointer(source.dtype)(source), generate
+    return _tuple_like(arrays, [types.CPointer(one.dtype) if _is_array(one) else one for one in arrays])(
+        arrays
+    ), generate
 
 
 @intrinsic
-def offset(typing_context, source, index):
-    """Return the pointer to the element ``index`` further on."""
-    if not isinstance(source, types.CPointer):
-        return source(source, index), _itself
+def moved(typing_context, pointers, index):
+    """Return the pointers of a tuple, each to the element ``index`` further on."""
 
     def generate(context, builder, signature, arguments):
-        return builder.gep(arguments[0], [arguments[1]])
+        values = cgutils.unpack_tuple(builder, arguments[0])
+        return _each_pointer(context, builder, pointers, values, lambda k: builder.gep(values[k], [arguments[1]]))
 
-    return source(source, index), generate
+    return pointers(pointers, types.int64), generate
+
+
+@intrinsic
+def pointer_into(typing_context, block, octets, like):
+    """Return a pointer to numbers of a type, so many bytes into a block of float64."""
+
+    def generate(context, builder, signature, arguments):
+        start = builder.gep(builder.bitcast(arguments[0], _OCTETS), [arguments[1]])
+        return builder.bitcast(start, context.get_data_type(element).as_pointer())
+
+    element = like.dtype if isinstance(like, types.CPointer) else like
+    return types.CPointer(element)(block, types.int64, like), generate
+
+
+@intrinsic
+def are_given(typing_context, arrays):
+    """Return for each array of a tuple whether it has elements; None has none."""
+
+    def generate(context, builder, signature, arguments):
+        values = [
+            builder.icmp_signed(">", cgutils.create_struct_proxy(array)(context, builder, value).nitems, _WORD(0))
+            if _is_array(array)
+            else cgutils.false_bit
+            for array, value in zip(arrays, cgutils.unpack_tuple(builder, arguments[0]), strict=True)
+        ]
+        return context.make_tuple(builder, signature.return_type, values)
+
+    return _tuple_like(arrays, [types.boolean] * len(arrays))(arrays), generate
+
+
+def _is_array(one):
+    return isinstance(one, types.Array)
+
+
+def _tuple_like(kind, elements):
+    """Return the type of a tuple with other elements."""
+    return types.BaseTuple.from_types(tuple(elements), getattr(kind, "instance_class", None))
+
+
+def _each_pointer(context, builder, kind, values, make):
+    """Return the type of a tuple's pointers, each replaced by what ``make`` returns for its place."""
+    made = [make(k) if isinstance(one, types.CPointer) else values[k] for k, one in enumerate(kind)]
+    return context.make_tuple(builder, kind, made)
 
 
 @intrinsic
 def read(typing_context, source, index):
-    """Return an element of an input. Inputs never change during a loop, so the loop vectorises without checks."""
+    """Return an element of an input. No result is ever part of an input, so the loop vectorises without checks."""
     if not isinstance(source, types.CPointer):
         return source(source, index), _itself
 
     def generate(context, builder, signature, arguments):
         loaded = builder.load(builder.gep(arguments[0], [arguments[1]]))
-        loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
+        loaded.set_metadata("noalias", _results_scope(builder))
         return _widen(builder, source.dtype, loaded) if is_half else loaded
 
     is_half = isinstance(source.dtype, HalfType)
     return (types.float32 if is_half else source.dtype)(source, index), generate
+
+
+def _results_scope(builder):
+    """Return LLVM's metadata for memory that only results are written to."""
+    domain = builder.module.add_metadata(["numbarank"])
+    return builder.module.add_metadata([builder.module.add_metadata(["results", domain])])
 
 
 @intrinsic
@@ -128,7 +181,8 @@ def write(typing_context, destination, index, value):
 
     def generate(context, builder, signature, arguments):
         stored = _narrow(builder, destination.dtype, arguments[2]) if is_half else arguments[2]
-        builder.store(stored, builder.gep(arguments[0], [arguments[1]]))
+        store = builder.store(stored, builder.gep(arguments[0], [arguments[1]]))
+        store.set_metadata("alias.scope", _results_scope(builder))
         return context.get_dummy_value()
 
     is_half = isinstance(destination.dtype, HalfType)
@@ -147,81 +201,135 @@ def computed(typing_context, array, value):
 
 
 @intrinsic
-def lanes(typing_context, zero):
-    """Return a pointer to ``LANES`` zeros on the stack."""
+def lanes(typing_context, like):
+    """Return a pointer to ``LANES`` zeros on the stack, of the type of a number."""
 
     def generate(context, builder, signature, arguments):
-        kind = ir.ArrayType(context.get_data_type(zero), LANES)
-        with builder.goto_entry_block():
-            storage = builder.alloca(kind)
-        storage.align = LANES
-        builder.store(ir.Constant(kind, None), storage)
-        return builder.bitcast(storage, kind.element.as_pointer())
+        return _zeros(context, builder, like)
 
-    return types.CPointer(zero)(zero), generate
+    return types.CPointer(like)(like), generate
+
+
+def _zeros(context, builder, element, count=LANES):
+    kind = ir.ArrayType(context.get_data_type(element), count)
+    with builder.goto_entry_block():
+        storage = builder.alloca(kind)
+    storage.align = LANES
+    builder.store(ir.Constant(kind, None), storage)
+    return builder.bitcast(storage, kind.element.as_pointer())
+
+
+@intrinsic(prefer_literal=True)
+def stack_of(typing_context, count, like):
+    """Return a pointer to uninitialised numbers on the stack, of a number's type; their count is a literal."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    element = types.unliteral(like)
+
+    def generate(context, builder, signature, arguments):
+        with builder.goto_entry_block():
+            return builder.alloca(context.get_data_type(element), count.literal_value)
+
+    return types.CPointer(element)(count, like), generate
 
 
 @intrinsic
-def staged_row(typing_context, destination, index):
-    """Return a row on the stack that takes the place of the ``LANES`` elements of a destination from an index on."""
-    if not isinstance(destination, types.CPointer):
-        return destination(destination, index), _itself
+def spare_rows(typing_context, pointers):
+    """Return for each pointer of a tuple one to ``LANES`` zeros on the stack."""
 
     def generate(context, builder, signature, arguments):
-        kind = ir.ArrayType(context.get_data_type(destination.dtype), LANES)
-        with builder.goto_entry_block():
-            storage = builder.alloca(kind)
-        storage.align = LANES
-        return builder.bitcast(storage, kind.element.as_pointer())
+        values = cgutils.unpack_tuple(builder, arguments[0])
+        return _each_pointer(context, builder, pointers, values, lambda k: _zeros(context, builder, pointers[k].dtype))
 
-    return destination(destination, index), generate
+    return pointers(pointers), generate
 
 
 @intrinsic
-def write_past_caches(typing_context, destination, index, row):
-    """Copy a row to memory without reading the cache lines that it fills."""
-    if not isinstance(destination, types.CPointer):
-        return types.none(destination, index, row), _nothing
+def rows_from(typing_context, pointers, index, spare, is_given, is_staged):
+    """Return for each pointer of a tuple that to its row from an index on, or its spare row: if none is given, or staged."""
 
     def generate(context, builder, signature, arguments):
-        element = context.get_data_type(destination.dtype)
-        size = context.get_abi_sizeof(element) * LANES
-        target = builder.gep(arguments[0], [arguments[1]])
-        is_aligned = builder.icmp_unsigned("==", builder.and_(builder.ptrtoint(target, _WORD), _WORD(15)), _WORD(0))
-        vector = ir.VectorType(_WORD, 2)
-        source, target = (builder.bitcast(p, vector.as_pointer()) for p in (arguments[2], target))
-        hint = builder.module.add_metadata([_BITS(1)])
-        with builder.if_else(is_aligned) as (aligned, unaligned):
-            for branch, alignment in ((aligned, 16), (unaligned, 1)):
-                with branch:
-                    for k in range(size // 16):
-                        value = builder.load(builder.gep(source, [_BITS(k)]), align=16)
-                        stored = builder.store(value, builder.gep(target, [_BITS(k)]), align=alignment)
-                        if branch is aligned:
-                            stored.set_metadata("nontemporal", hint)
+        values, spares, given = (cgutils.unpack_tuple(builder, arguments[k]) for k in (0, 2, 3))
+
+        def row(k):
+            is_direct = builder.and_(_as_bit(builder, given[k]), builder.not_(_as_bit(builder, arguments[4])))
+            return builder.select(is_direct, builder.gep(values[k], [arguments[1]]), spares[k])
+
+        return _each_pointer(context, builder, pointers, values, row)
+
+    return pointers(pointers, types.int64, pointers, is_given, types.boolean), generate
+
+
+@intrinsic
+def fill_row(typing_context, row, value):
+    """Set all elements of a row."""
+
+    def generate(context, builder, signature, arguments):
+        for k in range(LANES):
+            builder.store(arguments[1], builder.gep(arguments[0], [_BITS(k)]))
         return context.get_dummy_value()
 
-    return types.none(destination, index, row), generate
+    if value == row.dtype:
+        return types.none(row, value), generate
+    return types.none(row, value), lambda context, *_: context.get_dummy_value()  # rows of other types are given
+
+
+def _as_bit(builder, flag):
+    return builder.trunc(flag, ir.IntType(1)) if flag.type.width > 1 else flag
 
 
 @intrinsic
-def prefetch(typing_context, source, index):
-    """Ask for the cache lines of ``LANES`` elements some way after an index, which may lie beyond the end."""
-    if not isinstance(source, types.CPointer):
-        return types.none(source, index), _nothing
+def write_past_caches(typing_context, pointers, index, rows, is_given):
+    """Copy the rows of a tuple to where its pointers lead, without reading the cache lines that they fill."""
 
     def generate(context, builder, signature, arguments):
-        size = context.get_abi_sizeof(context.get_data_type(source.dtype)) * LANES
-        octet = ir.IntType(8).as_pointer()
-        start = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), octet)
-        kind = ir.FunctionType(ir.VoidType(), [octet, _BITS, _BITS, _BITS])
+        values, sources, given = (cgutils.unpack_tuple(builder, arguments[k]) for k in (0, 2, 3))
+        for k, one in enumerate(pointers):
+            if isinstance(one, types.CPointer):
+                with builder.if_then(_as_bit(builder, given[k])):
+                    target = builder.gep(values[k], [arguments[1]])
+                    _stream(context, builder, one.dtype, sources[k], target)
+        return context.get_dummy_value()
+
+    return types.none(pointers, types.int64, pointers, is_given), generate
+
+
+def _stream(context, builder, element, source, target):
+    size = context.get_abi_sizeof(context.get_data_type(element)) * LANES
+    is_aligned = builder.icmp_unsigned("==", builder.and_(builder.ptrtoint(target, _WORD), _WORD(15)), _WORD(0))
+    vector = ir.VectorType(_WORD, 2)
+    source, target = (builder.bitcast(p, vector.as_pointer()) for p in (source, target))
+    hint = builder.module.add_metadata([_BITS(1)])
+    with builder.if_else(is_aligned) as (aligned, unaligned):
+        for branch, alignment in ((aligned, 16), (unaligned, 1)):
+            with branch:
+                for k in range(size // 16):
+                    value = builder.load(builder.gep(source, [_BITS(k)]), align=16)
+                    stored = builder.store(value, builder.gep(target, [_BITS(k)]), align=alignment)
+                    if branch is aligned:
+                        stored.set_metadata("nontemporal", hint)
+
+
+@intrinsic
+def prefetch(typing_context, pointers, index, is_given):
+    """Ask for the cache lines of ``LANES`` elements some way after an index, which may lie beyond the end."""
+
+    def generate(context, builder, signature, arguments):
+        values, given = (cgutils.unpack_tuple(builder, arguments[k]) for k in (0, 2))
+        kind = ir.FunctionType(ir.VoidType(), [_OCTETS, _BITS, _BITS, _BITS])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         read_access, keep_close, data = _BITS(0), _BITS(3), _BITS(1)
-        for line in range(AHEAD, AHEAD + size, CACHE_LINE):
-            builder.call(function, [builder.gep(start, [_BITS(line)]), read_access, keep_close, data])
+        for k, one in enumerate(pointers):
+            if not isinstance(one, types.CPointer):
+                continue
+            size = context.get_abi_sizeof(context.get_data_type(one.dtype)) * LANES
+            with builder.if_then(_as_bit(builder, given[k])):
+                start = builder.bitcast(builder.gep(values[k], [arguments[1]]), _OCTETS)
+                for line in range(AHEAD, AHEAD + size, CACHE_LINE):
+                    builder.call(function, [builder.gep(start, [_BITS(line)]), read_access, keep_close, data])
         return context.get_dummy_value()
 
-    return types.none(source, index), generate
+    return types.none(pointers, types.int64, is_given), generate
 
 
 @intrinsic
@@ -232,24 +340,3 @@ def lane(typing_context, storage, index):
         return builder.load(builder.gep(arguments[0], [arguments[1]]))
 
     return storage.dtype(storage, index), generate
-
-
-@intrinsic
-def borrowed(typing_context, value):
-    """Return an array, or a tuple of arrays, without counting references, which takes longer than a short loop.
-
-    The caller lends them and keeps them until the last use.
-    """
-
-    def lend(context, builder, kind, given):
-        if isinstance(kind, types.BaseTuple):
-            elements = [lend(context, builder, one, builder.extract_value(given, k)) for k, one in enumerate(kind)]
-            return context.make_tuple(builder, kind, elements)
-        array = cgutils.create_struct_proxy(kind)(context, builder, given)
-        array.meminfo = cgutils.get_null_value(array.meminfo.type)
-        return array._getvalue()
-
-    def generate(context, builder, signature, arguments):
-        return lend(context, builder, value, arguments[0])
-
-    return value(value), generate

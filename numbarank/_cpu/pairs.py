@@ -6,36 +6,41 @@ beside it, in the compute type; the lanes are folded in float64, and the blocks 
 
 import functools
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from numbarank._cpu import threads
-from numbarank._cpu.kernels import Kernel, inline
+from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.memory import (
     LANES,
+    are_given,
     computed,
     converts_halves,
+    fill_row,
     lane,
     lanes,
-    offset,
-    pointer,
+    pointers,
     prefetch,
     read,
-    staged_row,
+    rows_from,
+    spare_rows,
+    stack_of,
     write,
     write_past_caches,
 )
+from numbarank._cpu.tasks import ONE_THREAD, launcher, run_tasks
 from numbarank._exact import two_sum
 
 BLOCK = 8192
 EVEN_CHUNKS = 16  # they divide evenly among the usual numbers of threads
 EVEN_FROM = 4 * BLOCK
-MAX_CHUNKS = 4096
+MAX_CHUNKS = 1024
+TOTALS = 2 * MAX_CHUNKS
 PARALLEL_FROM = 50_000
 LARGE_FROM = 2_000_000
-_DOWN = 2.0**-64
-_compiled, _compiled_plain = {}, {}
+DOWN = 2.0**-64
+_compiled = {}
 
 
 def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, grad_y, wants_total):
@@ -58,67 +63,98 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
     -------
     array without axes, of the dtype that the loss is computed in, or None
     """
-    dtype = x1.dtype
-    total = np.empty((), dtype if dtype.itemsize > 2 else np.float32) if wants_total else None
     if x1.ndim != 1:
         x1, x2, y, upstream, losses, grad1, grad2, grad_y = map(
             _flat, (x1, x2, y, upstream, losses, grad1, grad2, grad_y)
         )
-    if type(upstream) is float:
-        upstream /= divisor or 1
-    size = x1.size
-    is_parallel = size >= PARALLEL_FROM and threads.may_run_parallel()
-    is_large = size >= LARGE_FROM
+    wants_gradients = grad1 is not None or grad2 is not None or grad_y is not None
+    has_targets, has_upstream = isinstance(y, np.ndarray), isinstance(upstream, np.ndarray)
+    absent, size = _absent(x1.dtype), x1.size
+    unwanted = absent.scores if wants_gradients else None
     arguments = (
         x1,
         x2,
-        y,
-        upstream,
-        margin,
-        losses,
-        grad1,
-        grad2,
+        y if has_targets else absent.computed,
+        (upstream if has_upstream else absent.computed) if wants_gradients else None,
+        0.0 if has_targets else float(y),
+        0.0 if has_upstream else upstream / (divisor or 1),
+        float(margin),
+        float(divisor),
+        absent.scores if losses is None else losses,
+        unwanted if grad1 is None else grad1,
+        unwanted if grad2 is None else grad2,
         grad_y,
-        divisor,
-        np.empty((-(-size // chunk_length(size)), 2)) if is_parallel else None,
-        total,
-    )
-    key = (
-        formula,
-        dtype,
-        y.dtype if type(y) is np.ndarray else None,
-        type(upstream),
-        losses is not None and losses.dtype,
-        grad1 is not None and grad1.dtype,
-        grad2 is not None and grad2.dtype,
-        grad_y is not None and grad_y.dtype,
+        np.empty((), absent.computed.dtype),
+        chunk_length(size),
         wants_total,
-        is_parallel,
-        is_large,
+        size >= LARGE_FROM,
+        launcher() if size >= PARALLEL_FROM and threads.may_run_parallel() else ONE_THREAD,
     )
-    walk = _compiled.get(key)
-    if walk is None:
-        walk = _compiled[key] = kernel(formula, wants_total, is_parallel, is_large).compile(arguments)
-    walk(*arguments)
-    return total
+    key = formula, wants_gradients, *(array is None or array.dtype for array in (x1, arguments[2], *arguments[8:12]))
+    return _run(key, formula, arguments, wants_gradients, wants_total)
 
 
 def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, wants_total):
-    """Do what ``run`` does with little around the walk, for results of the inputs' dtype.
+    """Do what ``run`` does with little around the loop, for results of the inputs' dtype.
 
     The arguments are those of ``run``, but ``upstream`` is a number, and there are both gradients or none.
     """
     dtype, size = x1.dtype, x1.size
     if size >= PARALLEL_FROM or x1.ndim != 1:
         return run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, None, wants_total)
-    total = np.empty((), dtype) if wants_total else None
-    arguments = (x1, x2, y, upstream / (divisor or 1), margin, losses, grad1, grad2, None, divisor, None, total)
-    key = (formula, dtype, y.dtype if type(y) is np.ndarray else None, losses is None, grad1 is None, wants_total)
-    walk = _compiled_plain.get(key)
-    if walk is None:
-        walk = _compiled_plain[key] = kernel(formula, wants_total, False, False).compile(arguments)
-    walk(*arguments)
-    return total
+    wants_gradients, has_targets, absent = grad1 is not None, type(y) is np.ndarray, _absent(dtype)
+    arguments = (
+        x1,
+        x2,
+        y if has_targets else absent.computed,
+        absent.computed if wants_gradients else None,
+        0.0 if has_targets else float(y),
+        upstream / (divisor or 1),
+        float(margin),
+        float(divisor),
+        absent.scores if losses is None else losses,
+        grad1,
+        grad2,
+        None,
+        np.empty((), dtype),
+        BLOCK,
+        wants_total,
+        size >= LARGE_FROM,
+        ONE_THREAD,
+    )
+    key = formula, dtype, y.dtype if has_targets else dtype, wants_gradients
+    return _run(key, formula, arguments, wants_gradients, wants_total)
+
+
+def _run(key, formula, arguments, wants_gradients, wants_total):
+    loop = _compiled.get(key)
+    if loop is None:
+        loop = _compiled[key] = kernel(formula, wants_gradients).compile(arguments)
+    is_finite = loop(*arguments)
+    if not wants_total:
+        return None
+    if not is_finite:
+        _total_carefully(formula, arguments)
+    return arguments[12]
+
+
+def _total_carefully(formula, arguments):
+    """Compute a total again that is not finite, or overflowed on the way."""
+    x1, x2, y, _, target, _, margin, divisor, *_, total, length, _, _, launch = arguments
+    arguments = x1, x2, y, target, margin, divisor, total, length, launch
+    careful_kernel(formula).compile(arguments)(*arguments)
+
+
+class Absent(NamedTuple):
+    """Arrays without elements, for what is not given or not wanted: one compilation serves with and without."""
+
+    scores: np.ndarray
+    computed: np.ndarray
+
+
+@functools.cache
+def _absent(dtype):
+    return Absent(np.empty(0, dtype), np.empty(0, dtype if dtype.itemsize > 2 else np.float32))
 
 
 def storage_dtype(dtype):
@@ -138,158 +174,178 @@ def chunk_length(size):
     return LANES * -(-size // (LANES * chunks))
 
 
-_chunk_length, _two_sum = inline(chunk_length), inline(two_sum)
+_two_sum = part(two_sum)
 
 
-@inline
-def _rounded(high, low, divisor, margin):
-    """Return the two parts of a total as one number of the compute type; an infinite total has no low part."""
-    total = high + low if math.isfinite(high) else high
-    return type(margin)(total / divisor)
+class Inputs(NamedTuple):
+    """What is read of each pair: pointers, or whether there are such arrays."""
+
+    x1: Any
+    x2: Any
+    y: Any
+    upstream: Any
 
 
-@inline
-def _add(high, low, number):
-    total, error = _two_sum(high, np.float64(number))
-    return total, low + error
+class Results(NamedTuple):
+    """What is written of each pair: pointers, or whether there are such arrays."""
+
+    losses: Any
+    grad1: Any
+    grad2: Any
+    grad_y: Any
 
 
-@inline
-def _pointers(a, b, c, d):
-    return pointer(a), pointer(b), pointer(c), pointer(d)
+class Work(NamedTuple):
+    """What the tasks of a call share."""
 
-
-@inline
-def _offsets(arrays, index):
-    a, b, c, d = arrays
-    return offset(a, index), offset(b, index), offset(c, index), offset(d, index)
-
-
-@inline
-def _staged_rows(results, index):
-    a, b, c, d = results
-    return staged_row(a, index), staged_row(b, index), staged_row(c, index), staged_row(d, index)
-
-
-@inline
-def _write_past_caches(results, index, rows):
-    a, b, c, d = results
-    row_a, row_b, row_c, row_d = rows
-    write_past_caches(a, index, row_a)
-    write_past_caches(b, index, row_b)
-    write_past_caches(c, index, row_c)
-    write_past_caches(d, index, row_d)
-
-
-@inline
-def _prefetch(inputs, index):
-    a, b, c, d = inputs
-    prefetch(a, index)
-    prefetch(b, index)
-    prefetch(c, index)
-    prefetch(d, index)
+    inputs: Any
+    has_inputs: Any
+    results: Any
+    has_results: Any
+    target: Any
+    upstream: Any
+    margin: Any
+    size: Any
+    chunk_length: Any
+    wants_total: Any
+    is_large: Any
+    totals: Any
 
 
 @functools.cache
-def kernel(formula, wants_total, is_parallel, is_large):
-    """Return the walk over the pairs of a formula, ready to be compiled."""
-    value, slope = inline(formula.value), inline(formula.slope)
+def careful_kernel(formula):
+    """Return the loop that adds the losses in float64, scaled down, where none overflows that is finite."""
+    value = part(formula.value)
 
-    @inline
+    @part
+    def chunk_total(work, chunk):
+        inputs, margin, totals = work.inputs, work.margin, work.totals
+        high = low = 0.0
+        for k in range(chunk * work.chunk_length, min((chunk + 1) * work.chunk_length, work.size)):
+            y = type(margin)(read(inputs.y, k)) if work.has_inputs.y else work.target
+            loss = value(read(inputs.x1, k), read(inputs.x2, k), y, margin)
+            high, error = _two_sum(high, np.float64(loss) * DOWN)
+            low += error
+        write(totals, 2 * chunk, high)
+        write(totals, 2 * chunk + 1, low)
+
+    def loop(x1, x2, y, target, margin, divisor, total, chunk_length, launch):
+        size, inputs = x1.size, Inputs(x1, x2, y, None)
+        totals = stack_of(TOTALS, 0.0)
+        work = Work(
+            inputs=pointers(inputs),
+            has_inputs=are_given(inputs),
+            results=None,
+            has_results=None,
+            target=computed(x1, target),
+            upstream=None,
+            margin=computed(x1, margin),
+            size=size,
+            chunk_length=chunk_length,
+            wants_total=True,
+            is_large=False,
+            totals=totals,
+        )
+        chunks = -(-size // chunk_length)
+        run_tasks(chunk_total, work, chunks, launch)
+        high, low = _folded(totals, chunks)
+        total[()] = (high + low if math.isfinite(high) else high) / (divisor * DOWN)  # infinity has no low part
+
+    return CompiledLoop(f"{formula.value.__module__} careful", loop, 3)
+
+
+@part
+def _folded(totals, chunks):
+    """Return the sum of the totals of chunks in two parts, added in their order whoever computed them."""
+    high = low = 0.0
+    for chunk in range(chunks):
+        high, error = _two_sum(high, lane(totals, 2 * chunk))
+        low += error + lane(totals, 2 * chunk + 1)
+    return high, low
+
+
+@functools.cache
+def kernel(formula, wants_gradients):
+    """Return the loop over the pairs of a formula, ready to be compiled."""
+    value, slope = part(formula.value), part(formula.slope)
+
+    @part
     def pair(inputs, results, margin, k):
-        x1, x2, y, upstream = inputs
-        losses, grad1, grad2, grad_y = results
-        a, b = read(x1, k), read(x2, k)
-        c, u = type(margin)(read(y, k)), type(margin)(read(upstream, k))
-        loss = value(a, b, c, margin)
-        by_x1, by_y = slope(a, b, c, margin, u)
-        write(losses, k, loss)
-        write(grad1, k, by_x1)
-        write(grad2, k, -by_x1)
-        write(grad_y, k, by_y)
+        x1, x2, y = read(inputs.x1, k), read(inputs.x2, k), type(margin)(read(inputs.y, k))
+        loss = value(x1, x2, y, margin)
+        write(results.losses, k, loss)
+        if wants_gradients:
+            by_x1, by_y = slope(x1, x2, y, margin, read(inputs.upstream, k))
+            write(results.grad1, k, by_x1)
+            write(results.grad2, k, -by_x1)
+            write(results.grad_y, k, by_y)
         return loss
 
-    @inline
-    def row(inputs, results, margin, start, sums, errors):
-        if is_large:
-            _prefetch(inputs, start)
-        inputs_ = _offsets(inputs, start)
-        results_ = _staged_rows(results, start) if is_large else _offsets(results, start)
-        for k in range(LANES):
-            loss = pair(inputs_, results_, margin, k)
-            if wants_total:
-                total, error = _two_sum(lane(sums, k), loss)
-                write(sums, k, total)
-                write(errors, k, lane(errors, k) + error)
-        if is_large:
-            _write_past_caches(results, start, results_)
-
-    @inline
-    def careful_total(inputs, margin, start, stop, scale):
-        """Add the losses in float64, where no float32 overflows, each times a scale."""
-        x1, x2, y, _ = inputs
+    @part
+    def chunk_total(work, chunk):
+        margin, is_large, wants_total = work.margin, work.is_large, work.wants_total
+        has_inputs, has_results = work.has_inputs, work.has_results
+        spare_inputs, spare_results = spare_rows(work.inputs), spare_rows(work.results)
+        if not has_inputs.y:
+            fill_row(spare_inputs.y, work.target)
+        if wants_gradients and not has_inputs.upstream:
+            fill_row(spare_inputs.upstream, work.upstream)
+        chunk_end = min((chunk + 1) * work.chunk_length, work.size)
         high = low = 0.0
-        for k in range(start, stop):
-            loss = value(read(x1, k), read(x2, k), type(margin)(read(y, k)), margin)
-            high, low = _add(high, low, np.float64(loss) * scale)
-        return high, low
-
-    @inline
-    def block(inputs, results, margin, start, stop):
-        sums, errors = lanes(margin), lanes(margin)
-        rows_end = start + (stop - start) // LANES * LANES
-        for row_start in range(start, rows_end, LANES):
-            row(inputs, results, margin, row_start, sums, errors)
-        high = low = 0.0
-        if wants_total:
+        for start in range(chunk * work.chunk_length, chunk_end, BLOCK):
+            sums, errors = lanes(margin), lanes(margin)
+            stop = min(start + BLOCK, chunk_end)
+            rows_end = start + (stop - start) // LANES * LANES
+            for row in range(start, rows_end, LANES):
+                if is_large:
+                    prefetch(work.inputs, row, has_inputs)
+                inputs = rows_from(work.inputs, row, spare_inputs, has_inputs, False)
+                results = rows_from(work.results, row, spare_results, has_results, is_large)
+                if wants_total:
+                    for k in range(LANES):
+                        total, error = _two_sum(lane(sums, k), pair(inputs, results, margin, k))
+                        write(sums, k, total)
+                        write(errors, k, lane(errors, k) + error)
+                else:
+                    for k in range(LANES):
+                        pair(inputs, results, margin, k)
+                if is_large:
+                    write_past_caches(work.results, row, spare_results, has_results)
             for k in range(LANES):
-                high, low = _add(high, low, lane(sums, k))
-                low += np.float64(lane(errors, k))
-        for k in range(rows_end, stop):
-            high, low = _add(high, low, pair(inputs, results, margin, k))
-        if wants_total and not math.isfinite(high + low):
-            high, low = careful_total(inputs, margin, start, stop, 1.0)
-        return high, low
+                high, error = _two_sum(high, np.float64(lane(sums, k)))
+                low += error + np.float64(lane(errors, k))
+            inputs = rows_from(work.inputs, rows_end, spare_inputs, has_inputs, False)
+            results = rows_from(work.results, rows_end, spare_results, has_results, False)
+            for k in range(stop - rows_end):
+                high, error = _two_sum(high, np.float64(pair(inputs, results, margin, k)))
+                low += error
+        write(work.totals, 2 * chunk, high)
+        write(work.totals, 2 * chunk + 1, low)
 
-    @inline
-    def chunk_total(inputs, results, margin, chunk, size):
-        length = _chunk_length(size)
-        chunk_end = min((chunk + 1) * length, size)
-        high = low = 0.0
-        for start in range(chunk * length, chunk_end, BLOCK):
-            more, error = block(inputs, results, margin, start, min(start + BLOCK, chunk_end))
-            high, low = _add(high, low, more)
-            low += error
-        return high, low
+    def loop(
+        x1, x2, y, upstream, target, above, margin, divisor, losses, grad1, grad2, grad_y, total, chunk_length,
+        wants_total, is_large, launch,
+    ):  # fmt: skip
+        size, inputs, results = x1.size, Inputs(x1, x2, y, upstream), Results(losses, grad1, grad2, grad_y)
+        totals = stack_of(TOTALS, 0.0)
+        work = Work(
+            inputs=pointers(inputs),
+            has_inputs=are_given(inputs),
+            results=pointers(results),
+            has_results=are_given(results),
+            target=computed(x1, target),
+            upstream=computed(x1, above),
+            margin=computed(x1, margin),
+            size=size,
+            chunk_length=chunk_length,
+            wants_total=wants_total,
+            is_large=is_large,
+            totals=totals,
+        )
+        chunks = -(-size // chunk_length)
+        run_tasks(chunk_total, work, chunks, launch)
+        high, low = _folded(totals, chunks)
+        total[()] = (high + low) / divisor
+        return math.isfinite(high + low)
 
-    @inline
-    def finish(inputs, margin, size, high, low, divisor):
-        if math.isinf(high):
-            high, low = careful_total(inputs, margin, 0, size, _DOWN)
-            return _rounded(high, low, divisor * _DOWN, margin)
-        return _rounded(high, low, divisor, margin)
-
-    def serial(x1, x2, y, upstream, margin, losses, grad1, grad2, grad_y, divisor, partials, total):
-        margin_, size = computed(x1, margin), x1.size
-        inputs, results = _pointers(x1, x2, y, upstream), _pointers(losses, grad1, grad2, grad_y)
-        high = low = 0.0
-        for chunk in range(-(-size // _chunk_length(size))):
-            more, error = chunk_total(inputs, results, margin_, chunk, size)
-            high, low = _add(high, low, more)
-            low += error
-        write(pointer(total), 0, finish(inputs, margin_, size, high, low, divisor))
-
-    def parallel(x1, x2, y, upstream, margin, losses, grad1, grad2, grad_y, divisor, partials, total):
-        margin_, size = computed(x1, margin), x1.size
-        for chunk in prange(len(partials)):
-            inputs, results = _pointers(x1, x2, y, upstream), _pointers(losses, grad1, grad2, grad_y)
-            partials[chunk, 0], partials[chunk, 1] = chunk_total(inputs, results, margin_, chunk, size)
-        high = low = 0.0
-        for chunk in range(len(partials)):
-            high, low = _add(high, low, partials[chunk, 0])
-            low += partials[chunk, 1]
-        inputs = _pointers(x1, x2, y, upstream)
-        write(pointer(total), 0, finish(inputs, margin_, size, high, low, divisor))
-
-    walk = parallel if is_parallel else serial
-    return Kernel(f"{formula.value.__module__} {wants_total} {is_large} {walk.__name__}", walk, 4, is_parallel)
+    return CompiledLoop(f"{formula.value.__module__} {wants_gradients}", loop, 4)

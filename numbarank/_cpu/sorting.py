@@ -1,78 +1,53 @@
-"""A stable radix sort of 64-bit keys with an item beside each, and what loops that work together need."""
+"""A stable radix sort of 64-bit keys with an item beside each, by one thread or, piece by piece, by all of them."""
 
-import functools
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
-from numba import prange, types
-from numba.extending import overload
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
-from numbarank._cpu.kernels import inline
+from numbarank._cpu.compiler import CompiledLoop, part
+from numbarank._cpu.memory import moved, pointers, stack_of
+from numbarank._cpu.tasks import run_tasks
 
 BUCKETS, DIGITS = 256, 8
 INSERTION_BELOW = 40
-_SIGN, _SIGN32 = np.uint64(1 << 63), np.uint32(1 << 31)
+_WORD = ir.IntType(64)
 
 
-# only other loops call these, so that nothing is compiled for calls from Python
-_INNER = {"error_model": "numpy", "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+@intrinsic
+def sort_key(typing_context, number):
+    """Return a number of 64 bits that stands in the same order; 0 and -0 have the same."""
+
+    def of_float(context, builder, signature, arguments):
+        width = number.bitwidth
+        positive = builder.fadd(arguments[0], ir.Constant(arguments[0].type, 0.0))
+        bits = builder.bitcast(positive, ir.IntType(width))
+        sign = ir.Constant(bits.type, 1 << (width - 1))
+        is_negative = builder.icmp_signed("<", bits, ir.Constant(bits.type, 0))
+        ordered = builder.select(is_negative, builder.not_(bits), builder.or_(bits, sign))
+        return builder.zext(ordered, _WORD) if width < 64 else ordered
+
+    def of_integer(context, builder, signature, arguments):
+        return builder.xor(arguments[0], _WORD(1 << 63)) if number.signed else arguments[0]
+
+    return types.uint64(number), of_float if isinstance(number, types.Float) else of_integer
 
 
-def loop(function):
-    """Compile a part of loops that keeps to itself."""
-    return numba.njit(**_INNER)(function)
+@part
+def part_of(start, stop, part, parts):
+    """Return where one of so many equal parts of a range starts and stops."""
+    size = stop - start
+    return start + size * part // parts, start + size * (part + 1) // parts
 
 
-def loop_together(is_parallel):
-    """Return the decorator for a part of loops in which all threads share the work, or one does it all."""
-    return numba.njit(**_INNER, parallel=is_parallel)
-
-
-@loop
-def number_rows(where, weights, rows):
-    """Number the rows that take part: those of a mask, if there is one, that weigh something; return how many."""
-    size = 0
-    for row in range(len(rows)):
-        rows[size] = row
-        size += (where.size == 0 or where[row]) and (weights.size == 0 or weights[row] > 0)
-    return size
-
-
-def sort_key(number):
-    """Return a number of 64 bits that stands in the same order; 0 and -0 have the same. Only for compiled loops."""
-    raise TypeError("sort_key works in compiled loops only")
-
-
-@overload(sort_key)
-def _sort_key(number):
-    def of_float32(number):
-        bits = np.float32(number + np.float32(0)).view(np.uint32)
-        return np.uint64(~bits if bits & _SIGN32 else bits | _SIGN32)
-
-    def of_float(number):
-        bits = np.float64(number + 0.0).view(np.uint64)
-        return ~bits if bits & _SIGN else bits | _SIGN
-
-    def of_signed(number):
-        return np.uint64(number) ^ _SIGN
-
-    def of_unsigned(number):
-        return number
-
-    if number == types.float32:
-        return of_float32
-    if isinstance(number, types.Float):
-        return of_float
-    return of_signed if number.signed else of_unsigned
-
-
-@loop
-def fill_keys(numbers, rows, keys, part, parts):
-    """Set a part of the keys to those of the rows' numbers; return the bits in which any differs from the first.
+@part
+def fill_keys(numbers, rows, keys, first, last):
+    """Set some keys to those of the rows' numbers; return the bits in which any differs from the key of row 0.
 
     Without ``rows``, the numbers stand in the order of the keys.
     """
-    first, last = part_of(0, len(keys), part, parts)
     key, bits = sort_key(numbers[0 if rows is None else rows[0]]), np.uint64(0)
     for i in range(first, last):
         keys[i] = sort_key(numbers[i if rows is None else rows[i]])
@@ -80,92 +55,45 @@ def fill_keys(numbers, rows, keys, part, parts):
     return bits
 
 
-@loop
-def find_blocks(keys, starts):
+@part
+def find_blocks(keys, size, starts):
     """Note where each block of equal keys starts and where the last one ends; return how many they are."""
     blocks = 0
-    for i in range(len(keys)):
+    for i in range(size):
         if i == 0 or keys[i] != keys[i - 1]:
             starts[blocks] = i
             blocks += 1
-    starts[blocks] = len(keys)
+    starts[blocks] = size
     return blocks
 
 
-@loop
-def weight_of_pairs(rows, weights, starts, blocks):
-    """Return the sum of the weights of all pairs of blocks; without weights that is the number of pairs."""
-    pairs = below = 0.0
-    for block in range(blocks):
-        weight = np.float64(starts[block + 1] - starts[block])
-        if weights.size > 0:
-            weight = 0.0
-            for i in range(starts[block], starts[block + 1]):
-                weight += weights[rows[i]]
-        pairs += below * weight
-        below += weight
-    return pairs
+@part
+def sort_keys(keys, items, spare_keys, spare_items, size, bits):
+    """Sort keys that differ in some bits, and items with them."""
+    if size < INSERTION_BELOW:
+        _insert(keys, items, size)
+        return
+    places = stack_of(BUCKETS, np.int64(0))
+    is_swapped = False
+    for digit in range(DIGITS):
+        shift = np.uint64(8 * digit)
+        if (bits >> shift) & np.uint64(BUCKETS - 1) == 0:
+            continue
+        _count(keys, 0, size, shift, places)
+        place = 0
+        for value in range(BUCKETS):
+            place, places[value] = place + places[value], place
+        _scatter(keys, items, 0, size, shift, places, spare_keys, spare_items)
+        keys, items, spare_keys, spare_items = spare_keys, spare_items, keys, items
+        is_swapped = not is_swapped
+    if is_swapped:
+        for k in range(size):
+            spare_keys[k], spare_items[k] = keys[k], items[k]
 
 
-@inline
-def part_of(start, stop, part, parts):
-    """Return where one of so many equal parts of a range starts and stops."""
-    size = stop - start
-    return start + size * part // parts, start + size * (part + 1) // parts
-
-
-@functools.cache
-def sorter(pieces, is_parallel):
-    """Return the loop that sorts keys that differ in some bits, and items with them, in so many pieces."""
-
-    @loop_together(is_parallel)
-    def sort(keys, items, spare_keys, spare_items, bits):
-        size = len(keys)
-        if size < INSERTION_BELOW:
-            return _insert(keys, items)
-        counts = np.empty((pieces, BUCKETS), np.int64)
-        is_here = True
-        for digit in range(DIGITS):
-            if _value(bits, digit) == 0:
-                continue
-            for piece in prange(pieces):
-                part = slice(piece * size // pieces, (piece + 1) * size // pieces)
-                _count(keys[part] if is_here else spare_keys[part], digit, counts[piece])
-            place = 0
-            for value in range(BUCKETS):
-                for piece in range(pieces):
-                    place, counts[piece, value] = place + counts[piece, value], place
-            for piece in prange(pieces):
-                part = slice(piece * size // pieces, (piece + 1) * size // pieces)
-                if is_here:
-                    _scatter(keys[part], items[part], digit, counts[piece], spare_keys, spare_items)
-                else:
-                    _scatter(spare_keys[part], spare_items[part], digit, counts[piece], keys, items)
-            is_here = not is_here
-        if not is_here:
-            for piece in prange(pieces):
-                part = slice(piece * size // pieces, (piece + 1) * size // pieces)
-                _copy(spare_keys[part], spare_items[part], keys[part], items[part])
-
-    return sort
-
-
-@loop
-def _count(keys, digit, counts):
-    """Count how often a digit has each value."""
-    counts[:] = 0
-    for key in keys:
-        counts[_value(key, digit)] += 1
-
-
-@loop
-def _value(key, digit):
-    return key >> np.uint64(8 * digit) & np.uint64(BUCKETS - 1)
-
-
-@loop
-def _insert(keys, items):
-    for i in range(1, len(keys)):
+@part
+def _insert(keys, items, size):
+    for i in range(1, size):
         key, item = keys[i], items[i]
         j = i
         while j > 0 and keys[j - 1] > key:
@@ -174,18 +102,81 @@ def _insert(keys, items):
         keys[j], items[j] = key, item
 
 
-@loop
-def _copy(keys, items, to_keys, to_items):
-    for k in range(len(keys)):
-        to_keys[k], to_items[k] = keys[k], items[k]
+@part
+def _count(keys, first, last, shift, counts):
+    """Count how often a digit has each value."""
+    for value in range(BUCKETS):
+        counts[value] = 0
+    for k in range(first, last):
+        counts[(keys[k] >> shift) & np.uint64(BUCKETS - 1)] += 1
 
 
-@loop
-def _scatter(keys, items, digit, places, to_keys, to_items):
+@part
+def _scatter(keys, items, first, last, shift, places, to_keys, to_items):
     """Move each item to the next place of its digit's value."""
-    for k in range(len(keys)):
+    for k in range(first, last):
         key = keys[k]
-        value = _value(key, digit)
+        value = (key >> shift) & np.uint64(BUCKETS - 1)
         place = places[value]
         to_keys[place], to_items[place] = key, items[k]
         places[value] = place + 1
+
+
+# ---------------------------------------------------------------- by all threads
+
+
+class Pieces(NamedTuple):
+    """What is sorted by a digit, and in how many pieces; ``places`` has a number for each piece and value."""
+
+    keys: Any
+    items: Any
+    places: Any
+    to_keys: Any
+    to_items: Any
+    size: Any
+    shift: Any
+    pieces: Any
+
+
+@part
+def _count_piece(work, piece):
+    first, last = part_of(0, work.size, piece, work.pieces)
+    (counts,) = moved((work.places,), piece * BUCKETS)
+    _count(work.keys, first, last, work.shift, counts)
+
+
+@part
+def _scatter_piece(work, piece):
+    first, last = part_of(0, work.size, piece, work.pieces)
+    (places,) = moved((work.places,), piece * BUCKETS)
+    _scatter(work.keys, work.items, first, last, work.shift, places, work.to_keys, work.to_items)
+
+
+def _count_digit(keys, shift, counts, launch):
+    keys_, counts_ = pointers((keys, counts))
+    work = Pieces(keys_, None, counts_, None, None, len(keys), np.uint64(shift), len(counts))
+    run_tasks(_count_piece, work, len(counts), launch)
+
+
+def _move_items(keys, items, shift, places, to_keys, to_items, launch):
+    keys_, items_, places_, to_keys_, to_items_ = pointers((keys, items, places, to_keys, to_items))
+    work = Pieces(keys_, items_, places_, to_keys_, to_items_, len(keys), np.uint64(shift), len(places))
+    run_tasks(_scatter_piece, work, len(places), launch)
+
+
+_count_digit_loop, _move_items_loop = CompiledLoop("count digit", _count_digit), CompiledLoop("move items", _move_items)
+
+
+def sort_together(keys, items, bits, pieces, launch):
+    """Sort keys that differ in some bits, and items with them, in pieces; return arrays that may be other ones."""
+    to_keys, to_items = np.empty_like(keys), np.empty_like(items)
+    counts = np.empty((pieces, BUCKETS), np.int64)
+    for shift in range(0, 64, 8):
+        if (int(bits) >> shift) & (BUCKETS - 1) == 0:
+            continue
+        _count_digit_loop(None, keys, shift, counts, launch)
+        in_order = counts.T.ravel()
+        places = np.ascontiguousarray((np.cumsum(in_order) - in_order).reshape(BUCKETS, pieces).T)
+        _move_items_loop(None, keys, items, shift, places, to_keys, to_items, launch)
+        keys, items, to_keys, to_items = to_keys, to_items, keys, items
+    return keys, items

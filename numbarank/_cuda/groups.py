@@ -15,18 +15,18 @@ import numpy as np
 from numbarank._cuda import arrays, driver
 from numbarank._cuda.driver import THREADS, cuda, inline
 from numbarank._exact import scaled
+from numbarank._hinge import violation
 
 LONGEST = 65_536
 _FLOAT64 = np.dtype(np.float64)
-_scaled = inline(scaled)
+_scaled, _violation = inline(scaled), inline(violation)
 
 
-def run(formula, scores, labels, weights, where, groups, margin, power, is_mean, upstream, losses, gradient, counts):
+def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream, losses, gradient, counts):
     """Walk over all pairs of every group, fill the buffers given and return the total.
 
     Parameters
     ----------
-    formula : GroupFormula
     scores : C-contiguous float32 or float64 array
     labels : array of the same shape, of a dtype for which ``label_dtype`` is the identity
     weights : float64 array of the same shape, or None
@@ -66,7 +66,7 @@ def run(formula, scores, labels, weights, where, groups, margin, power, is_mean,
         )
         factor = slopes if isinstance(upstream, float) else arrays.flat(upstream)
         driver.launch(
-            walk_kernel(formula, layout),
+            walk_kernel(layout),
             min(count, driver.max_blocks(device)),
             stream,
             arrays.flat(scores),
@@ -164,9 +164,8 @@ def _block_sum(numbers, number):
 
 
 @functools.cache
-def walk_kernel(formula, layout):
+def walk_kernel(layout):
     """Return the kernel in which each thread compares a row with all rows of its group."""
-    violation = inline(formula.violation)
     has_weights, has_mask, wants_counts, is_squared = layout[1:5]
     kind = numba.from_dtype(layout.scores)
     each, cell = layout.upstream == "each", layout.upstream == "cell"
@@ -208,7 +207,7 @@ def walk_kernel(formula, layout):
                 while takes_part and j < size:
                     other, other_label, weight = tile_scores[j], labels[tile + j], own * tile_weights[j]
                     is_winner = label > other_label
-                    z = violation(score, other, margin) if is_winner else violation(other, score, margin)
+                    z = _violation(score, other, margin) if is_winner else _violation(other, score, margin)
                     is_sound = is_sound and tile_weights[j] == tile_weights[j]
                     if tile_weights[j] >= 0.0 and label != other_label:
                         is_active = z >= type(margin)(0) and weight > 0.0

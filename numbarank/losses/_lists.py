@@ -1,8 +1,6 @@
 """A loss on all pairs of query groups: from the arguments of the public call to the backend and back."""
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,17 +10,6 @@ from numbarank._groups import Groups
 from numbarank._tensor import Tensor, hand_back
 
 _FLOAT64, _BOOL = np.dtype(np.float64), np.dtype(np.bool_)
-
-
-@dataclass(frozen=True, eq=False)
-class GroupFormula:
-    """The maths of one pair as a plain scalar function.
-
-    ``violation(winner, loser, margin)`` is what a pair lacks to its distance; it is active where that is not negative,
-    and its loss is a power of it.
-    """
-
-    violation: Callable
 
 
 class Lists(NamedTuple):
@@ -41,24 +28,24 @@ class Lists(NamedTuple):
     power: int
 
 
-def loss(formula, scores, labels, qid, group, where, margin, power, weights, reduction, stream=None):
+def loss(scores, labels, qid, group, where, margin, power, weights, reduction, stream=None):
     """Return the loss of all pairs; a Tensor that can go backward where an input is a Tensor."""
     arrays = _array(scores), _array(labels), _array(weights)
     lists = read_lists(*arrays, qid, group, _array(where), margin, power, stream)
-    result, _, _ = walk(formula, lists, reduction, None, False, False)
+    result, _, _ = walk(lists, reduction, None, False, False)
     if not _has_tensor(scores, labels, weights):
         return _without_tensor(result, lists, reduction)
     known = lists.groups if lists.scores.ndim == 1 else None
 
     def gradients(upstream, parents):
         again = read_lists(*arrays, None, known, _array(where), margin, power)
-        return [walk(formula, again, reduction, upstream, True, False)[1]]
+        return [walk(again, reduction, upstream, True, False)[1]]
 
     return Tensor.from_operation(result, lists.device, (scores,), gradients)
 
 
 def loss_and_grad(
-    formula, scores, labels, qid, group, where, margin, power, weights, reduction, gradient, out, return_counts, stream
+    scores, labels, qid, group, where, margin, power, weights, reduction, gradient, out, return_counts, stream
 ):
     """Return the loss of all pairs, its gradient by the scores and, on request, the active pairs of each row."""
     arrays = _array(scores), _array(labels), _array(weights)
@@ -70,7 +57,7 @@ def loss_and_grad(
             sources.append(_inputs.read("gradient", gradient))
         wanted = _inputs.gradients_of(lists.inputs[:1])
         (out,) = _inputs.read_out([given], wanted, sources, lists.device, lists.backend.arrays, names=["out"])
-    result, by_scores, counts = walk(formula, lists, reduction, gradient, True, return_counts, out)
+    result, by_scores, counts = walk(lists, reduction, gradient, True, return_counts, out)
     if _has_tensor(scores, labels, weights):
         others = (by_scores, counts) if return_counts else (by_scores,)
         return Tensor(result), *map(Tensor, others)
@@ -139,7 +126,7 @@ def _groups_of(scores, qid, group, where):
     return groups
 
 
-def walk(formula, lists, reduction, gradient, wants_gradient, wants_counts, out=None):
+def walk(lists, reduction, gradient, wants_gradient, wants_counts, out=None):
     """Walk once over all pairs; return the loss, and the gradient and the active pairs, or None."""
     arrays, device, groups = lists.backend.arrays, lists.device, lists.groups
     each = _reduction.check_reduction(reduction) == "none"
@@ -153,7 +140,6 @@ def walk(formula, lists, reduction, gradient, wants_gradient, wants_counts, out=
     result = (out if is_direct else empty(shape, compute)) if wants_gradient else None
     counts = empty(shape, _FLOAT64) if wants_counts else None
     total, fault = lists.backend.groups.run(
-        formula,
         lists.scores,
         lists.labels,
         lists.weights,

@@ -10,14 +10,6 @@ from numbarank._tensor import Tensor
 from numbarank.losses import _lists
 
 
-def violation(winner, loser, margin):
-    """Return what a pair lacks to its distance: margin ranking loss before the clamp, for a target of 1."""
-    return -(winner - loser) + margin
-
-
-FORMULA = _lists.GroupFormula(violation)
-
-
 def pairwise_hinge_loss(
     scores: ArrayLike | Tensor,
     labels: ArrayLike | Tensor,
@@ -100,7 +92,7 @@ def pairwise_hinge_loss(
     >>> nr.pairwise_hinge_loss(scores, labels, qid=[4, 4, 4, 9, 9])
     np.float64(0.375)
     """
-    return _lists.loss(FORMULA, scores, labels, qid, group, where, margin, power, weights, reduction, stream)
+    return _lists.loss(scores, labels, qid, group, where, margin, power, weights, reduction, stream)
 
 
 def pairwise_hinge_loss_and_grad(
@@ -164,7 +156,6 @@ def pairwise_hinge_loss_and_grad(
     array([1., 1., 0.])
     """
     return _lists.loss_and_grad(
-        FORMULA,
         scores,
         labels,
         qid,
@@ -234,9 +225,7 @@ class PairwiseHingeLoss:
         weights: ArrayLike | Tensor | None = None,
     ) -> Any:
         """Return the loss; see :func:`pairwise_hinge_loss`."""
-        return _lists.loss(
-            FORMULA, scores, labels, qid, group, where, self._margin, self._power, weights, self._reduction
-        )
+        return _lists.loss(scores, labels, qid, group, where, self._margin, self._power, weights, self._reduction)
 
     __call__ = forward
 

@@ -1,0 +1,57 @@
+"""The rows of query groups: which take part, which group they belong to, and how its pairs are found."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numbarank._cpu.compiler import part
+
+SHARED_FROM = 32_768  # rows of a group that all threads share
+EVERY_PAIR, SORTED, SHARED = range(3)
+
+
+class Rows(NamedTuple):
+    """What is given of the rows: pointers, or whether there are such arrays."""
+
+    scores: Any
+    labels: Any
+    weights: Any
+    where: Any
+
+
+@part
+def first_group(chunk, chunks, offsets, groups):
+    """Return the first group that starts in a chunk of the rows or behind it."""
+    low, high = 0, groups
+    while low < high and chunk > 0:
+        group = (low + high) // 2
+        if offsets[group] * chunks < offsets[groups] * chunk:
+            low = group + 1
+        else:
+            high = group
+    return low if chunk < chunks else groups
+
+
+@part
+def number_rows(given, has, count, rows):
+    """Number the rows that take part: those of a mask, if there is one, that weigh something; return how many."""
+    size = 0
+    for row in range(count):
+        rows[size] = row
+        size += (not has.where or given.where[row] != 0) and (not has.weights or given.weights[row] > 0)
+    return size
+
+
+@part
+def weight_of_pairs(rows, weights, has_weights, starts, blocks):
+    """Return the sum of the weights of all pairs of blocks; without weights that is the number of pairs."""
+    pairs = below = 0.0
+    for block in range(blocks):
+        weight = np.float64(starts[block + 1] - starts[block])
+        if has_weights:
+            weight = 0.0
+            for i in range(starts[block], starts[block + 1]):
+                weight += weights[rows[i]]
+        pairs += below * weight
+        below += weight
+    return pairs
