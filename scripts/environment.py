@@ -26,6 +26,12 @@ def environment(device):
     }
 
 
+def described(where):
+    """Return an environment in three lines: the machine, the versions, the threads."""
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    return f"{where['machine']}\n{versions}\n{where['threads']} threads ({where['threading_layer']})"
+
+
 def _version(package):
     try:
         return importlib.metadata.version(package)

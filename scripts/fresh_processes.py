@@ -2,33 +2,39 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+COMPILED_CODE = ("NUMBARANK_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
 
 PAIRS = """
-import time
 import numpy as np
-x1 = np.linspace(0, 1, 1000, dtype=np.float32)
-x2 = x1[::-1].copy()
-y = np.where(x1 > 0.3, 1, -1).astype(np.float32)
+def pairs(size):
+    x1 = np.linspace(0, 1, size, dtype=np.float32)
+    return x1, x1[::-1].copy(), np.where(x1 > 0.3, 1, -1).astype(np.float32)
+x1, x2, y = pairs(1000)
 """
 FINISH = """
+import time
 assert 0 < float(loss) < 2
 print(time.monotonic())
 """
-NUMBARANK = """
-import numbarank
-loss, gradients = numbarank.margin_ranking_loss_and_grad(x1, x2, y)
-"""
-TORCH = """
+IMPORT_TORCH = """
 import torch
+margin_ranking_loss = torch.nn.functional.margin_ranking_loss
+"""
+COMPILE = """
+margin_ranking_loss = torch.compile(margin_ranking_loss)
+"""
+BACKWARD = """
 x1, x2, y = map(torch.from_numpy, (x1, x2, y))
-loss = torch.nn.functional.margin_ranking_loss(x1.requires_grad_(), x2.requires_grad_(), y)
+loss = margin_ranking_loss(x1.requires_grad_(), x2.requires_grad_(), y)
 loss.backward()
 """
 JAX = """
@@ -39,29 +45,78 @@ def mean_loss(x1, x2, y):
 loss, gradients = jax.jit(jax.value_and_grad(mean_loss, argnums=(0, 1)))(x1, x2, y)
 jax.block_until_ready(gradients)
 """
-PROGRAMS = {"numbarank warm": NUMBARANK, "numbarank cold": NUMBARANK, "torch": TORCH, "jax": JAX}
+GRADIENTS = f"""{PAIRS}
+import numbarank
+loss, gradients = numbarank.margin_ranking_loss_and_grad(x1, x2, y)
+{FINISH}"""
 
 
-def start_seconds(names, repeats):
-    """Return, for each program, the seconds from a launch to its finished loss with gradients on 1,000 pairs.
+@dataclass(frozen=True)
+class Program:
+    """A program that prints, at its end, what ``time.monotonic()`` says.
 
-    Launches alternate, after one of each that does not count and fills the files' and numbarank's caches. 'numbarank
-    cold' starts with an empty disk cache each time. A program that fails is left out.
+    Parameters
+    ----------
+    source : str
+    cache : str or None
+        The folder for compiled code; None stands for an empty one at every launch.
+    package : Path
+        The folder whose numbarank is imported.
     """
-    with tempfile.TemporaryDirectory() as warm_cache:
-        seconds = {name: [] for name in names if _launch(name, warm_cache) is not None}
-        for _ in range(repeats):
-            for name, taken in seconds.items():
-                taken.append(_launch(name, warm_cache))
-    return seconds
+
+    source: str
+    cache: str | None = None
+    package: Path = HERE.parent
 
 
-def _launch(name, warm_cache):
-    with tempfile.TemporaryDirectory() as empty_cache:
-        cache = empty_cache if name == "numbarank cold" else warm_cache
+PEERS = {
+    "jax": Program(PAIRS + JAX + FINISH),
+    "torch": Program(PAIRS + IMPORT_TORCH + BACKWARD + FINISH),
+    "torch.compile": Program(PAIRS + IMPORT_TORCH + COMPILE + BACKWARD + FINISH),
+}
+
+
+def cold_and_warm(source, cache, package=HERE.parent, name="numbarank"):
+    """Return, by name, a program with an empty disk cache at each launch, and with one that earlier launches filled."""
+    return {f"{name} cold": Program(source, None, package), f"{name} warm": Program(source, cache, package)}
+
+
+def launch(program):
+    """Return the seconds from the launch of a program to its end; RuntimeError names why it failed."""
+    with tempfile.TemporaryDirectory() as empty:
+        caches = dict.fromkeys(COMPILED_CODE, program.cache or empty)
         start = time.monotonic()
-        finished = _python(["-c", PAIRS + PROGRAMS[name] + FINISH], NUMBARANK_CACHE_DIR=cache)
-    return float(finished.stdout.split()[-1]) - start if finished.returncode == 0 else None
+        finished = _python(["-c", program.source], program.package, **caches)
+    if finished.returncode:
+        raise RuntimeError(reason(finished.stderr))
+    return float(finished.stdout.split()[-1]) - start
+
+
+def reason(stderr):
+    """Return the line of a traceback that names the error, or the last one."""
+    lines = stderr.strip().splitlines() or ["it failed without a word"]
+    return next((line for line in reversed(lines) if re.match(r"[\w.]*(Error|Exception)\b", line)), lines[-1])
+
+
+def in_turns(programs, repeats, launch=launch):
+    """Launch programs in turns, after one launch of each that does not count and fills the caches.
+
+    Returns
+    -------
+    seconds : dict of list
+        By the name of each program, one number for each repeat.
+    left_out : dict of str
+        By the name of each program that failed, why.
+    """
+    seconds, left_out = {name: [] for name in programs}, {}
+    for _ in range(1 + repeats):
+        for name in list(seconds):
+            try:
+                seconds[name].append(launch(programs[name]))
+            except RuntimeError as error:
+                left_out[name] = str(error)
+                del seconds[name]
+    return {name: taken[1:] for name, taken in seconds.items()}, left_out
 
 
 def extra_memory(dtype, sizes):
@@ -71,11 +126,13 @@ def extra_memory(dtype, sizes):
     return json.loads(finished.stdout) if finished.returncode == 0 else None
 
 
-def _python(arguments, **variables):
+def _python(arguments, package=HERE.parent, **variables):
+    """Run Python, where the numbarank of a folder comes before all others."""
+    path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=HERE.parent,
-        env={**os.environ, **variables},
+        cwd=package,
+        env={**os.environ, "PYTHONPATH": path, **variables},
         capture_output=True,
         text=True,
     )

@@ -3,6 +3,7 @@
 import itertools
 import math
 import statistics
+import tempfile
 from dataclasses import asdict, dataclass, replace
 
 import fresh_processes
@@ -218,8 +219,10 @@ def memory(measure):
 @row("start")
 def start(measure):
     """Time fresh processes, from their launch to the first loss with gradients."""
-    names = [n for n in fresh_processes.PROGRAMS if n.startswith(OURS) or n in measure.races.peers]
-    seconds = fresh_processes.start_seconds(names, repeats=1 if measure.shrink > 1 else 7)
+    peers = {name: fresh_processes.PEERS[name] for name in ("torch", "jax") if name in measure.races.peers}
+    with tempfile.TemporaryDirectory() as cache:
+        ours = fresh_processes.cold_and_warm(fresh_processes.GRADIENTS, cache)
+        seconds, _ = fresh_processes.in_turns(ours | peers, repeats=1 if measure.shrink > 1 else 7)
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
     measure.races.rows += [
         {"work": "fresh process", "pairs": 1000, "contestant": name, "median_seconds": median}

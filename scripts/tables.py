@@ -15,19 +15,20 @@ def goal_cells(goal):
     return goal.work, goal.target, goal.shown, {True: "yes", False: "no", None: "-"}[goal.reached]
 
 
-def aligned(cells):
-    """Return the cells of a goal as a line for a terminal."""
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
+def aligned(cells, widths=WIDTHS):
+    """Return cells, a goal's if no widths are given, as a line for a terminal."""
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def markdown(goals, description):
     """Return the goals as a table for a document, under a description of the run."""
-    lines = [*description.splitlines(), "", _markdown_line(GOAL_HEADER), "|---|---|---|---|"]
-    return "\n".join(lines + [_markdown_line(goal_cells(goal)) for goal in goals])
+    return f"{description}\n\n{table(GOAL_HEADER, map(goal_cells, goals))}"
 
 
-def _markdown_line(cells):
-    return f"| {' | '.join(cells)} |"
+def table(header, rows):
+    """Return rows of cells as a table for a document."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
 
 
 def put_between_markers(path, text, name=PAIRS):

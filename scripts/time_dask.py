@@ -15,7 +15,7 @@ import dask.array as da
 import distributed
 import numpy as np
 from environment import machine
-from tables import put_between_markers
+from tables import put_between_markers, table
 
 import numbarank as nr
 import numbarank.dask as nrd
@@ -130,11 +130,6 @@ def measure_memory(limit, times_larger):
         value, (by_x1, _) = nrd.margin_ranking_loss_and_grad(*arrays, 0.5)
         client.compute([value, abs(by_x1).sum()], sync=True)
         return sum(x.nbytes for x in arrays), idle, max(client.run(peak_bytes).values())
-
-
-def table(header, rows):
-    """Return rows of cells as Markdown."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
 
 
 def worker_rows(times):

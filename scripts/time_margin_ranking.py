@@ -12,7 +12,7 @@ from pathlib import Path
 
 import goals
 from contestants import OURS, OUT, PEERS, TENSOR, Setting
-from environment import environment
+from environment import described, environment
 from pictures import draw
 from races import Races
 from tables import GOAL_HEADER, aligned, first_calls, goal_cells, markdown, put_between_markers, race_table
@@ -30,15 +30,16 @@ def main():
     setting = Setting(options.dtype, options.target_dtype, options.reduction, options.device)
     races = Races(options.peers, **QUICKLY) if options.quick else Races(options.peers, options.seconds)
     where = environment(options.device)
-    print(described(where, setting))
+    description = f"{described(where)}; {kind(setting)}"
+    print(description)
     if (where["load_before"] or 0) > BUSY:
         print(f"others keep this machine busy (load {where['load_before']}): parallel calls may look far too slow")
     reached = report(races, options) if options.report else []
     swept = sweep(races, options.sizes, setting) if options.plot or not options.report else []
     if options.plot:
-        draw(swept, options.plot, described(where, setting))
+        draw(swept, options.plot, description)
     if options.markdown:
-        put_between_markers(options.markdown, markdown(reached, described(where, setting)))
+        put_between_markers(options.markdown, markdown(reached, description))
     if options.json:
         write_json(options.json, races, reached, where)
 
@@ -69,12 +70,9 @@ def report(races, options):
     return found
 
 
-def described(where, setting):
-    """Return what every row of a run has in common, in a paragraph."""
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    threads = f"{where['threads']} threads ({where['threading_layer']})"
-    kind = f"{setting.dtype}, target {setting.target_dtype}, reduction '{setting.reduction}', {setting.device}"
-    return f"{where['machine']}\n{versions}\n{threads}; {kind}"
+def kind(setting):
+    """Return a setting in words."""
+    return f"{setting.dtype}, target {setting.target_dtype}, reduction '{setting.reduction}', {setting.device}"
 
 
 def write_json(path, races, reached, where):

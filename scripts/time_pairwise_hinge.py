@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from environment import environment
+from environment import described, environment
 from goals import Goal, ratio
 from memory_probe import extra_bytes
 from pictures import draw_over_length
@@ -215,8 +215,7 @@ def main():
     races = Races((), options.seconds) if not options.quick else Races((), 0.05, 0.001, 2)
     measure = Measurements(races, 1000 if options.quick else 1)
     where = environment("cpu")
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    description = f"{where['machine']}\n{versions}\n{where['threads']} threads ({where['threading_layer']}); float32"
+    description = f"{described(where)}; float32"
     print(f"{description}\n\n{aligned(GOAL_HEADER)}")
     reached = []
     for name in options.rows:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numba
 import torch
-from environment import environment
+from environment import described, environment
 from goals import Goal
 from races import Races
-from tables import counted, put_between_markers, seconds
+from tables import counted, put_between_markers, seconds, table
 
 import numbarank.torch
 
@@ -58,14 +58,11 @@ def main():
     torch.set_num_threads(numba.get_num_threads())
     races = Races((), options.seconds) if not options.quick else Races((), 0.05, 0.001, 2)
     where = environment("cpu")
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    print(f"{where['machine']}\n{versions}\n{where['threads']} threads ({where['threading_layer']})\n")
+    print(f"{described(where)}\n")
     rows, goals = zip(*(measure(races, size) for size in (SIZES[:3] if options.quick else SIZES)), strict=True)
-    table = [f"| {' | '.join(cells)} |" for cells in (HEADER, ["---"] * len(HEADER), *rows)]
-    print("\n".join(table))
+    print(table(HEADER, rows))
     if options.markdown:
-        lines = [where["machine"] + "; " + versions + f"; {where['threads']} threads.", "", *table]
-        put_between_markers(options.markdown, "\n".join(lines), "times")
+        put_between_markers(options.markdown, f"{described(where)}\n\n{table(HEADER, rows)}", "times")
     if options.json:
         record = {**where, "goals": [goal.as_dict() for goal in goals], "rows": races.rows}
         Path(options.json).write_text(json.dumps(record, indent=1) + "\n")

@@ -1,0 +1,230 @@
+"""Time what a newcomer waits for: first calls, each in a fresh process, from its launch to the finished result.
+
+numbarank compiles while it is called for the first time, and keeps what it compiled on disk: it is timed with an
+empty disk cache, cold, and with one that the same calls filled before, warm. Each row takes turns with jax's first
+gradients of 1,000 pairs, and the goals are multiples of their time.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import fresh_processes
+from environment import described, environment
+from fresh_processes import FINISH, GRADIENTS, PAIRS, PEERS
+from goals import Goal
+from tables import aligned, put_between_markers, seconds, table
+
+OURS, JAX = "numbarank", "jax"
+HEADER = ("first call", "contestant", "time", "times jax", "goal", "reached")
+WIDTHS = (48, 22, 9, 10, 26, 7)
+
+FORWARD = f"""{PAIRS}
+import numbarank
+loss = numbarank.margin_ranking_loss(x1, x2, y)
+{FINISH}"""
+
+NINE_WAYS = f"""{PAIRS}
+import numbarank as nr
+nr.margin_ranking_loss(x1, x2, y)
+nr.margin_ranking_loss(x1, x2, y, reduction="none")
+nr.margin_ranking_loss_and_grad(x1, x2, y)
+nr.margin_ranking_loss(x1, x2, 1)
+nr.margin_ranking_loss(nr.tensor(x1, requires_grad=True), nr.tensor(x2, requires_grad=True), y).backward()
+nr.margin_ranking_loss_and_grad(x1, x2, y, reduction="none", gradient=np.ones_like(x1))
+nr.margin_ranking_loss_and_grad(x1, x2, y, target_grad=True)
+nr.margin_ranking_loss(x1, x2, y.astype(np.int8))
+loss, gradients = nr.margin_ranking_loss_and_grad(x1, x2, y.astype(np.int8))
+{FINISH}"""
+
+MANY_PAIRS = f"""{PAIRS}
+import numbarank
+for size in (200_000, 3_000_000):
+    x1, x2, y = pairs(size)
+    numbarank.margin_ranking_loss(x1, x2, y)
+    loss, gradients = numbarank.margin_ranking_loss_and_grad(x1, x2, y)
+{FINISH}"""
+
+GRADED_LISTS = f"""
+import numpy as np
+import numbarank
+scores = np.sin(np.arange(2000, dtype=np.float32))
+labels = np.arange(2000, dtype=np.float32) % 5
+loss, gradient = numbarank.pairwise_hinge_loss_and_grad(scores, labels, group=np.full(20, 100))
+{FINISH}"""
+
+
+def one_list(size):
+    """Return a program with one list whose labels are all distinct."""
+    return f"""
+import numpy as np
+import numbarank
+scores = np.sin(np.arange({size}, dtype=np.float32))
+labels = (np.arange({size}) * 7919 % {size}).astype(np.float32)
+loss, gradient = numbarank.pairwise_hinge_loss_and_grad(scores, labels)
+{FINISH}"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """First calls in one process.
+
+    Parameters
+    ----------
+    work : str
+        The calls in words.
+    source : str
+        The program that makes them.
+    limit : float
+        The goal with an empty disk cache, as a multiple of jax's time.
+    peers : tuple of str
+        Who does the same.
+    """
+
+    work: str
+    source: str
+    limit: float
+    peers: tuple = ()
+
+
+ROWS = {
+    "forward": Row("loss of 1,000 pairs", FORWARD, 1.7),
+    "gradients": Row("gradients of 1,000 pairs", GRADIENTS, 1.7, tuple(PEERS)),
+    "nine-ways": Row("nine ways to call on 1,000 pairs", NINE_WAYS, 5),
+    "many-pairs": Row("200,000 and 3,000,000 pairs, loss and gradients", MANY_PAIRS, 6),
+    "graded-lists": Row("20 lists of 100, graded labels", GRADED_LISTS, 4),
+    "list-20k": Row("one list of 20,000, all labels distinct", one_list(20_000), 7),
+    "list-200k": Row("one list of 200,000, all labels distinct", one_list(200_000), 10),
+}
+QUICK_ROWS = ["forward"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The times of one contestant in a row, and the goal, which None stands for where there is none."""
+
+    work: str
+    contestant: str
+    seconds: list
+    times_jax: float | None
+    goal: Goal | None
+
+    def cells(self):
+        """Return the cells of the table."""
+        multiple = "-" if self.times_jax is None else f"{self.times_jax:.3g}"
+        target = self.goal.target if self.goal else "-"
+        reached = {True: "yes", False: "no", None: "-"}[self.goal and self.goal.reached]
+        return self.work, self.contestant, seconds(statistics.median(self.seconds)), multiple, target, reached
+
+    def as_dict(self):
+        """Return everything about the result for a JSON file."""
+        goal = self.goal and self.goal.as_dict()
+        return {**vars(self), "median_seconds": statistics.median(self.seconds), "goal": goal}
+
+
+def measure(row, packages, repeats, launch=fresh_processes.launch):
+    """Launch the contestants of a row and jax in turns.
+
+    Parameters
+    ----------
+    row : Row
+    packages : dict of Path
+        By its name, each folder whose numbarank takes part.
+    repeats : int
+    launch : callable
+        Returns the seconds of a :class:`fresh_processes.Program`.
+
+    Returns
+    -------
+    results : list of Result
+    left_out : dict of str
+        By the name of each contestant that failed, why.
+    """
+    ours = {}
+    with tempfile.TemporaryDirectory() as caches:
+        for name, package in packages.items():
+            ours |= fresh_processes.cold_and_warm(row.source, str(Path(caches, name)), package, name)
+        peers = {name: PEERS[name] for name in dict.fromkeys((JAX, *row.peers))}
+        taken, left_out = fresh_processes.in_turns(ours | peers, repeats, launch)
+    cold = [name for name, program in ours.items() if program.cache is None]
+    shown = [name for name in taken if name in ours or name in row.peers]
+    return [result(row, name, taken, name in cold) for name in shown], left_out
+
+
+def result(row, name, taken, is_cold):
+    """Return the result of a contestant, from the seconds of all; cold disk caches have the goal."""
+    multiple = statistics.median(taken[name]) / statistics.median(taken[JAX]) if JAX in taken else None
+    goal = Goal(row.work, "{} times jax's time", row.limit, multiple, at_least=False) if is_cold else None
+    return Result(row.work, name, taken[name], multiple, goal)
+
+
+def main():
+    options = parse_arguments()
+    where = environment("cpu")
+    description = f"{described(where)}; float32, median of {options.repeats}"
+    print(f"{description}\n\n{aligned(HEADER, WIDTHS)}")
+    results, left_out = [], {}
+    for name in options.rows:
+        found, failed = measure(ROWS[name], options.packages, options.repeats)
+        for one in found:
+            print(aligned(one.cells(), WIDTHS), flush=True)
+        for contestant, reason in failed.items():
+            print(f"left out: {contestant}: {reason}", flush=True)
+        results += found
+        left_out |= {f"{name}, {contestant}": reason for contestant, reason in failed.items()}
+    if options.markdown:
+        lines = table(HEADER, [one.cells() for one in results])
+        put_between_markers(options.markdown, f"{description}\n\n{lines}", "first calls")
+    if options.json:
+        record = {**where, "left_out": left_out, "rows": [one.as_dict() for one in results]}
+        Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
+
+
+def parse_arguments(arguments=None):
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=lambda text: text.split(","), help=f"of {','.join(ROWS)} (default all)")
+    parser.add_argument("--repeats", type=int, default=3, help="how often each is launched and timed (default 3)")
+    parser.add_argument(
+        "--quick", action="store_true", help="one repeat of the first row: to try the script, no figures"
+    )
+    parser.add_argument(
+        "--package",
+        dest="packages",
+        metavar="[NAME=]PATH",
+        action="append",
+        default=[],
+        help="a folder whose numbarank to time, this one's if none is given; several take turns",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write every time and goal")
+    parser.add_argument("--markdown", metavar="FILE", help="put the table between the markers of this document")
+    options = parser.parse_args(arguments)
+    options.rows = options.rows or (QUICK_ROWS if options.quick else list(ROWS))
+    if unknown := [name for name in options.rows if name not in ROWS]:
+        parser.error(f"--rows: unknown: {', '.join(unknown)}; known: {', '.join(ROWS)}")
+    if options.repeats < 1:
+        parser.error("--repeats: at least 1")
+    options.repeats = 1 if options.quick else options.repeats
+    folders = dict(map(named_folder, options.packages))
+    if len(folders) < len(options.packages):
+        parser.error("--package: two of one name; NAME=PATH gives another")
+    options.packages = folders or {OURS: fresh_processes.HERE.parent}
+    for folder in options.packages.values():
+        if not (folder / OURS / "__init__.py").is_file():
+            parser.error(f"--package: no {OURS} in {folder}")
+    return options
+
+
+def named_folder(text):
+    """Return the name and the folder that NAME=PATH or PATH says; a folder's own name is its name."""
+    name, _, path = text.rpartition("=")
+    folder = Path(path).resolve()
+    return name or folder.name, folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""The script on first calls picks, computes and records what it promises; how fast anything is, no test asks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("cpu")
+
+ROOT = Path(__file__).parent.parent
+WHERE = {"machine": "a machine", "versions": {"numpy": "2"}, "threads": 2, "threading_layer": "omp"}
+PRINT_TIME = "import time; print(time.monotonic())"
+
+
+@pytest.fixture(autouse=True)
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import time_first_calls
+
+    return time_first_calls
+
+
+@pytest.fixture
+def processes(script):
+    return script.fresh_processes
+
+
+class Launches:
+    """Stands in for launches: jax takes 2 seconds, cold numbarank 3, others 1, and the first ones ten times as long."""
+
+    def __init__(self, processes, failing=()):
+        self.seen = []
+        self.peers = {program: name for name, program in processes.PEERS.items()}
+        self.failing = failing
+
+    def __call__(self, program):
+        name = self.peers.get(program, "warm" if program.cache else "cold")
+        if name in self.failing:
+            raise RuntimeError(f"{name} is not installed")
+        self.seen.append(name)
+        return {"jax": 2, "cold": 3}.get(name, 1) * (10 if self.seen.count(name) == 1 else 1)
+
+
+def test_contestants_take_turns_and_the_first_launches_do_not_count(script, processes):
+    launch = Launches(processes)
+    results, left_out = script.measure(script.ROWS["nine-ways"], {"numbarank": ROOT}, 2, launch)
+    assert launch.seen == ["cold", "warm", "jax"] * 3
+    assert left_out == {}
+    cold, warm = results
+    assert (cold.contestant, cold.seconds, cold.times_jax) == ("numbarank cold", [3, 3], 1.5)
+    assert (cold.goal.target, cold.goal.shown, cold.goal.reached) == ("at most 5 times jax's time", "1.5", True)
+    assert (warm.contestant, warm.times_jax, warm.goal) == ("numbarank warm", 0.5, None)
+    assert warm.cells() == (script.ROWS["nine-ways"].work, "numbarank warm", "1 s", "0.5", "-", "-")
+
+
+def test_peers_are_shown_where_they_do_the_same(script, processes):
+    results, _ = script.measure(script.ROWS["gradients"], {"numbarank": ROOT}, 1, Launches(processes))
+    assert [(one.contestant, one.times_jax) for one in results] == [
+        ("numbarank cold", 1.5),
+        ("numbarank warm", 0.5),
+        ("jax", 1),
+        ("torch", 0.5),
+        ("torch.compile", 0.5),
+    ]
+
+
+def test_who_fails_is_left_out(script, processes):
+    launch = Launches(processes, failing=["torch.compile"])
+    results, left_out = script.measure(script.ROWS["gradients"], {"numbarank": ROOT}, 1, launch)
+    assert left_out == {"torch.compile": "torch.compile is not installed"}
+    assert [one.contestant for one in results] == ["numbarank cold", "numbarank warm", "jax", "torch"]
+
+
+def test_without_jax_nothing_is_reached_or_missed(script, processes):
+    launch = Launches(processes, failing=["jax"])
+    results, left_out = script.measure(script.ROWS["forward"], {"numbarank": ROOT}, 1, launch)
+    assert left_out == {"jax": "jax is not installed"}
+    assert results[0].cells()[2:] == ("3 s", "-", "at most 1.7 times jax's time", "-")
+
+
+def test_who_fails_later_is_left_out_too(processes):
+    def launch(program):
+        launched.append(program.source)
+        if program.source == "b" and launched.count("b") == 2:
+            raise RuntimeError("no more")
+        return len(launched)
+
+    launched = []
+    programs = {name: processes.Program(name) for name in "ab"}
+    assert processes.in_turns(programs, 2, launch) == ({"a": [3, 5]}, {"b": "no more"})
+
+
+def test_a_launch_has_a_folder_for_compiled_code_and_a_package(processes, tmp_path):
+    (tmp_path / "numbarank").mkdir()
+    (tmp_path / "numbarank" / "__init__.py").write_text("")
+    keeps = (
+        "import os, pathlib, numbarank\n"
+        f"assert pathlib.Path(numbarank.__file__).is_relative_to({str(tmp_path)!r})\n"
+        "cache = pathlib.Path(os.environ['NUMBARANK_CACHE_DIR'])\n"
+        "assert not list(cache.iterdir()), 'not empty'\n"
+        "(cache / 'code').touch()\n" + PRINT_TIME
+    )
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cold, warm = processes.cold_and_warm(keeps, str(cache), tmp_path).values()
+    for program in (cold, cold, warm):
+        assert 0 < processes.launch(program) < 60
+    with pytest.raises(RuntimeError, match=r"^AssertionError: not empty$"):
+        processes.launch(warm)
+
+
+def test_the_reason_is_the_line_that_names_the_error(processes):
+    traceback = "Traceback\n  File\na.b.InductorError: no compiler\n\nSet VERBOSE=1 for more\n"
+    assert processes.reason(traceback) == "a.b.InductorError: no compiler"
+    assert processes.reason("Killed\n") == "Killed"
+    assert processes.reason("") == "it failed without a word"
+
+
+def test_programs_are_python(script, processes):
+    for source in [row.source for row in script.ROWS.values()] + [one.source for one in processes.PEERS.values()]:
+        compile(source, "program", "exec")
+
+
+def test_options(script, capsys):
+    assert script.parse_arguments([]).rows == list(script.ROWS)
+    assert script.parse_arguments([]).packages == {"numbarank": ROOT}
+    quick = script.parse_arguments(["--quick"])
+    assert (quick.rows, quick.repeats) == (["forward"], 1)
+    assert script.parse_arguments(["--quick", "--rows", "list-20k,gradients"]).rows == ["list-20k", "gradients"]
+    two = script.parse_arguments(["--package", f"before={ROOT}", "--package", str(ROOT)]).packages
+    assert two == {"before": ROOT, ROOT.name: ROOT}
+    for wrong, message in (
+        (["--rows", "forwards"], "unknown: forwards; known: forward,"),
+        (["--repeats", "0"], "at least 1"),
+        (["--package", str(ROOT / "docs")], "no numbarank in"),
+        (["--package", f"a={ROOT}", "--package", f"a={ROOT}"], "two of one name"),
+    ):
+        with pytest.raises(SystemExit):
+            script.parse_arguments(wrong)
+        assert message in capsys.readouterr().err
+
+
+def test_table_goes_into_the_document_and_everything_into_the_record(script, processes, monkeypatch, tmp_path, capsys):
+    document, record = tmp_path / "performance.md", tmp_path / "record.json"
+    document.write_text("above\n<!-- first calls: begin -->\nold\n<!-- first calls: end -->\nbelow\n")
+    launch = Launches(processes, failing=["torch", "torch.compile"])
+    measure = script.measure
+    monkeypatch.setattr(script, "measure", lambda row, packages, repeats: measure(row, packages, repeats, launch))
+    monkeypatch.setattr(script, "environment", lambda device: WHERE)
+    arguments = ["--rows", "gradients", "--quick", "--markdown", str(document), "--json", str(record)]
+    monkeypatch.setattr("sys.argv", ["time_first_calls.py", *arguments])
+    script.main()
+    assert "left out: torch: torch is not installed" in capsys.readouterr().out
+    assert document.read_text() == (
+        "above\n<!-- first calls: begin -->\n\n"
+        "a machine\nnumpy 2\n2 threads (omp); float32, median of 1\n\n"
+        "| first call | contestant | time | times jax | goal | reached |\n"
+        "|---|---|---|---|---|---|\n"
+        "| gradients of 1,000 pairs | numbarank cold | 3 s | 1.5 | at most 1.7 times jax's time | yes |\n"
+        "| gradients of 1,000 pairs | numbarank warm | 1 s | 0.5 | - | - |\n"
+        "| gradients of 1,000 pairs | jax | 2 s | 1 | - | - |\n\n"
+        "<!-- first calls: end -->\nbelow\n"
+    )
+    written = json.loads(record.read_text())
+    assert written["machine"] == "a machine"
+    assert written["left_out"] == {
+        "gradients, torch": "torch is not installed",
+        "gradients, torch.compile": "torch.compile is not installed",
+    }
+    cold = written["rows"][0]
+    assert (cold["seconds"], cold["median_seconds"], cold["times_jax"]) == ([3], 3, 1.5)
+    assert (cold["goal"]["measured"], cold["goal"]["limit"], cold["goal"]["reached"]) == (1.5, 1.7, True)
