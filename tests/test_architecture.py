@@ -14,6 +14,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # room -> the rooms of ours it may import (its own files always), and the packages that it may
 ROOMS = {
     "__init__": ({"losses", "_groups", "_tensor"}, set()),
+    "__main__": ({"public", "_calls", "_cpu", "_dispatch"}, {"numpy", "numba", "llvmlite"}),
+    "_calls": ({"public"}, {"numpy"}),
     "losses": ({"_dispatch", "_groups", "_inputs", "_reduction", "_tensor"}, {"numpy"}),
     "_groups": ({"_inputs"}, {"numpy"}),
     "_tensor": ({"_dispatch", "_inputs"}, {"numpy"}),

@@ -7,11 +7,13 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 import numbarank as nr
+from numbarank._cpu import cache
 
 pytestmark = [
     pytest.mark.usefixtures("cpu"),
@@ -169,6 +171,159 @@ def test_a_link_to_a_folder_is_not_used(tmp_path, filled):
     link = tmp_path / "link"
     link.symlink_to(filled)
     assert run(COMPILATIONS, link) == "3.0 True"
+
+
+# ---------------------------------------------------------------- a folder of root's
+
+
+USER, OTHER = 12345, 54321
+AS_USER = """
+import os
+os.environ["NUMBARANK_CACHE"] = "0"
+import numpy as np
+import numbarank as nr
+nr.margin_ranking_loss(np.ones(1, np.float32), np.ones(1, np.float32), 1)  # numba's modules: the user may not read them
+os.setgroups([])
+os.setgid(12345)
+os.setuid(12345)
+del os.environ["NUMBARANK_CACHE"]
+if not os.access(nr.__file__, os.R_OK):
+    raise SystemExit(print("cannot be read"))
+"""
+only_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make folders of root's and become others"
+)
+
+
+def run_as_user(code, folder):
+    """Run code in a fresh process that gave up being root."""
+    printed = run(AS_USER + code, folder)
+    if printed == "cannot be read":
+        pytest.skip(f"user {USER} cannot read {PACKAGE}")
+    return printed
+
+
+def place_for(user):
+    """Return the place of the cache as another user finds it."""
+    os.seteuid(user)
+    try:
+        return cache.place()
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def of_root(monkeypatch):
+    """An empty folder of root's for all users, where these can reach it."""
+    with tempfile.TemporaryDirectory() as parent:
+        os.chmod(parent, 0o755)
+        folder = Path(parent, "cache")
+        folder.mkdir()
+        folder.chmod(0o755)
+        monkeypatch.setenv("NUMBARANK_CACHE_DIR", str(folder))
+        monkeypatch.delenv("NUMBARANK_CACHE", raising=False)
+        yield folder
+
+
+@only_root
+def test_a_folder_of_roots_is_read_by_every_user_and_written_by_root(of_root):
+    assert run(COMPILATIONS, of_root) == "3.0 True"
+    before = {path.name: path.stat().st_mode & 0o777 for path in of_root.iterdir()}
+    assert before and set(before.values()) == {0o644}
+    more = "print(nr.margin_ranking_loss([1.0], [3.0], 1, reduction='none'))"
+    assert run_as_user(COMPILATIONS + more, of_root).splitlines() == ["3.0 False", "[2.]"]
+    assert {path.name: path.stat().st_mode & 0o777 for path in of_root.iterdir()} == before
+
+
+@only_root
+def test_a_folder_of_roots_that_others_can_write_is_not_unpickled(of_root):
+    assert run(COMPILATIONS, of_root) == "3.0 True"
+    with tempfile.TemporaryDirectory() as parent:
+        os.chmod(parent, 0o777)
+        trace = Path(parent, "trace")
+        data = pickle.dumps(Trespass(trace))
+        for path in of_root.iterdir():
+            path.write_bytes(hashlib.sha256(data).digest() + data)
+        of_root.chmod(0o775)
+        assert run_as_user(COMPILATIONS, of_root) == "3.0 True"
+        assert not trace.exists()
+
+
+@only_root
+@pytest.mark.parametrize(
+    "mode, owner, is_read",
+    [(0o644, 0, True), (0o644, USER, True), (0o644, OTHER, False), (0o664, 0, False), (0o646, 0, False)],
+)
+def test_of_roots_folder_only_files_that_others_cannot_write_are_read(of_root, mode, owner, is_read):
+    path = of_root / "file"
+    cache._write(path, b"data")
+    path.chmod(mode)
+    os.chown(path, owner, -1)
+    assert cache._read(path, place_for(USER).owners) == (b"data" if is_read else None)
+
+
+@only_root
+@pytest.mark.parametrize(
+    "mode, owner, above, owner_above, is_read",
+    [
+        (0o755, 0, 0o755, 0, True),
+        (0o755, 0, 0o1777, 0, True),
+        (0o755, 0, 0o755, USER, True),
+        (0o755, 0, 0o777, 0, False),
+        (0o755, 0, 0o775, 0, False),
+        (0o755, 0, 0o755, OTHER, False),
+        (0o755, 0, 0o1777, OTHER, False),
+        (0o775, 0, 0o755, 0, False),
+        (0o757, 0, 0o755, 0, False),
+        (0o1777, 0, 0o755, 0, False),
+        (0o755, OTHER, 0o755, 0, False),
+    ],
+)
+def test_a_folder_of_roots_is_read_where_only_root_can_change_it(of_root, mode, owner, above, owner_above, is_read):
+    of_root.chmod(mode)
+    os.chown(of_root, owner, -1)
+    of_root.parent.chmod(above)
+    os.chown(of_root.parent, owner_above, -1)
+    place = place_for(USER)
+    assert (place.folder == of_root.resolve()) is is_read
+    assert not place.is_ours and (place.problem is None) is is_read
+
+
+@only_root
+def test_a_folder_of_roots_is_used_by_its_path_without_links(monkeypatch, of_root):
+    link = of_root.parent / "link"
+    link.symlink_to(of_root)
+    monkeypatch.setenv("NUMBARANK_CACHE_DIR", str(link))
+    assert place_for(USER).folder is None
+    link.unlink()
+    link.symlink_to(of_root.parent)
+    monkeypatch.setenv("NUMBARANK_CACHE_DIR", str(link / "cache"))
+    assert place_for(USER).folder == of_root.resolve()
+
+
+@only_root
+def test_a_file_of_roots_in_a_folder_of_ones_own_is_not_read(of_root):
+    cache._write(of_root / "file", b"data")
+    os.chown(of_root, USER, -1)
+    place = place_for(USER)
+    assert place.is_ours
+    assert cache._read(of_root / "file", place.owners) is None
+
+
+@only_root
+@pytest.mark.parametrize(
+    "mode, owner, is_chosen, expected",
+    [(0o755, 0, True, 0o644), (0o711, 0, True, 0o600), (0o755, 0, False, 0o600), (0o755, USER, True, 0o600)],
+)
+def test_others_may_read_files_where_root_chose_a_folder_that_they_may_read(
+    monkeypatch, of_root, mode, owner, is_chosen, expected
+):
+    of_root.chmod(mode)
+    os.chown(of_root, owner, -1)
+    if not is_chosen:
+        monkeypatch.delenv("NUMBARANK_CACHE_DIR")
+    cache._write(of_root / "file", b"data")
+    assert (of_root / "file").stat().st_mode & 0o777 == expected
 
 
 def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):

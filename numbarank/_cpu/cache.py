@@ -3,10 +3,10 @@
 Each file holds one loop for one combination of types. Its name is a hash of everything that the machine code depends
 on: the sources of the loops and formulas, the types, the processor, the versions and numba's settings. Code of another
 version is therefore never found. The files are pickles: a folder that somebody else could write to is not used at
-all. Whatever goes wrong here means compiling, never an error.
+all. One of root's, out of everybody else's reach, may be read by every user, as installed packages are. Whatever goes
+wrong here means compiling, never an error.
 """
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -15,6 +15,7 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import llvmlite
 import numba
@@ -35,14 +36,22 @@ class DiskCache(caching.NullCache):
     ----------
     name : str
         Tells loops with the same types apart.
+
+    Attributes
+    ----------
+    problem : Exception or None
+        Why a loop of this process could not be kept: the last reason.
     """
+
+    problem = None
 
     def __init__(self, name):
         self._name = name
 
     def load_overload(self, sig, target_context):
         try:
-            data = _read(self._path(sig, target_context))
+            where = place()
+            data = where.folder and _read(self._path(where.folder, sig, target_context), where.owners)
             if data is None:
                 return None
             rtsys.initialize(target_context)
@@ -51,36 +60,73 @@ class DiskCache(caching.NullCache):
             return None
 
     def save_overload(self, sig, data):
-        with contextlib.suppress(Exception):
-            _write(self._path(sig, data.target_context), serialize.dumps(data._reduce()))
+        try:
+            where = place()
+            if where.is_ours:
+                _write(self._path(where.folder, sig, data.target_context), serialize.dumps(data._reduce()))
+        except Exception as error:
+            DiskCache.problem = error
 
-    def _path(self, sig, target_context):
-        folder = private_folder()
-        if folder is None:
-            return None
+    def _path(self, folder, sig, target_context):
         parts = (self._name, str(sig), repr(target_context.codegen().magic_tuple()), _environment())
         return folder / hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def private_folder():
-    """Return the folder of the cache, made if need be, or None where it is switched off or not ours alone."""
-    if os.environ.get(SWITCH, "1") == "0" or not hasattr(os, "geteuid"):
-        return None
-    chosen = os.environ.get(FOLDER)
+class Place(NamedTuple):
+    """Where the cache is, or why there is none. Only this user writes to it if it is ours, else only root.
+
+    Files of these owners are read.
+    """
+
+    folder: Path | None
+    problem: str | None = None
+    is_ours: bool = False
+    owners: tuple = ()
+
+
+def place():
+    """Return the place of the cache, its folder made if need be."""
+    if os.environ.get(SWITCH, "1") == "0":
+        return Place(None, problem=f"switched off by {SWITCH}=0")
+    if not hasattr(os, "geteuid"):
+        return Place(None, problem="files have no owners on this system")
     root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(chosen) if chosen else Path(root, "numbarank")
+    folder = Path(os.environ.get(FOLDER) or Path(root, "numbarank"))
     if not folder.is_absolute():
-        return None
+        return Place(None, problem=f"{folder} is not an absolute path")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder if _is_private(os.lstat(folder)) else None
-    except OSError:
-        return None
+        us = os.geteuid()
+        if _is_safe(os.lstat(folder), (us,)):
+            return Place(folder, is_ours=True, owners=(us,))
+        return _place_of_root(folder, (0, us))
+    except OSError as error:
+        return Place(None, problem=f"{folder} cannot be made or reached: {error.strerror}")
 
 
-def _is_private(status):
+def _place_of_root(folder, owners):
+    """Return the place of a folder of root's, to be read, if everything above it keeps it where it is.
+
+    Who can write to a folder above could put there, at any time, another one that root filled for something else. The
+    path is used without its links, since these could change too.
+    """
+    real = Path(os.path.realpath(folder.parent), folder.name)
+    if not _is_safe(os.lstat(real), (0,)):
+        return Place(None, problem=f"{folder} is a link, belongs to another user, or others can write to it")
+    if not all(_keeps_names(os.lstat(parent), owners) for parent in real.parents):
+        return Place(None, problem=f"others can change a folder above {real}")
+    return Place(real, owners=owners)
+
+
+def _is_safe(status, owners):
+    """Tell whether a file or folder is no link, and nobody but these owners can write to it."""
     others_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return status.st_uid == os.geteuid() and not others_write and not stat.S_ISLNK(status.st_mode)
+    return status.st_uid in owners and not others_write and not stat.S_ISLNK(status.st_mode)
+
+
+def _keeps_names(status, owners):
+    """Tell whether nobody but these owners can rename what is theirs in a folder, as in a sticky one like /tmp."""
+    return status.st_uid in owners and (bool(status.st_mode & stat.S_ISVTX) or _is_safe(status, owners))
 
 
 @functools.cache
@@ -99,26 +145,33 @@ def _environment():
     return digest.hexdigest()
 
 
-def _read(path):
-    """Return what a file of the cache holds, or None where it is missing, damaged or not ours."""
-    if path is None:
-        return None
+def _read(path, owners):
+    """Return what a file of the cache holds, or None where it is damaged or others than its owners could write it."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        if not _is_private(os.fstat(file.fileno())):
+        if not _is_safe(os.fstat(file.fileno()), owners):
             return None
         digest, data = file.read(32), file.read()
     return data if hashlib.sha256(data).digest() == digest else None
 
 
 def _write(path, data):
-    """Write a file of the cache at once or not at all, whoever else writes it."""
-    if path is None:
-        return
+    """Write a file of the cache at once or not at all, whoever else writes it.
+
+    Only its owner may read it, but for a folder of root's that was chosen, and that others may read.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     try:
         with open(handle, "wb") as file:
+            if os.environ.get(FOLDER) and _is_open_to_all(os.lstat(path.parent)):
+                os.fchmod(handle, 0o644)
             file.write(hashlib.sha256(data).digest() + data)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _is_open_to_all(status):
+    """Tell whether a folder is root's and others may list and enter it."""
+    to_read = stat.S_IROTH | stat.S_IXOTH
+    return status.st_uid == 0 and status.st_mode & to_read == to_read

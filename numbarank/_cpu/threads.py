@@ -18,13 +18,13 @@ def may_run_parallel():
     """Tell whether a loop may use more than one thread here and now."""
     if os.getpid() != _process:
         _after_fork_in_child()
-    if _pool_is_lost or _layer() is None or numba.get_num_threads() == 1:
+    if _pool_is_lost or layer() is None or numba.get_num_threads() == 1:
         return False
-    return _layer() != "workqueue" or _is_only_thread()
+    return layer() != "workqueue" or _is_only_thread()
 
 
 @functools.cache
-def _layer():
+def layer():
     """Start numba's pool, if that is still to be done, and return its threading layer, or None if it has none here."""
     try:
         numba.get_num_threads()

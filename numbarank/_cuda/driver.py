@@ -83,6 +83,12 @@ def device_count():
     return len(cuda.gpus)
 
 
+def device_name():
+    """Return the name of the current device."""
+    name = "numba's CUDA simulator" if SIMULATING else cuda.get_current_device().name
+    return name.decode() if isinstance(name, bytes) else name
+
+
 def current_device():
     """Return the number of the device that launches go to."""
     return 0 if device_count() == 1 else cuda.get_current_device().id
