@@ -1,8 +1,8 @@
 """Compiled loops on disk, so that the next process starts fast.
 
 Each file holds one loop for one combination of types. Its name is a hash of everything that the machine code depends
-on: the sources of the loops and formulas, the types, the processor, the versions and numba's settings. Code of another
-version is therefore never found. The files are pickles: a folder that somebody else could write to is not used at
+on: the functions and constants of the loop, the types, the processor, the versions and numba's settings. Code of
+another version is therefore never found. The files are pickles: a folder that somebody else could write to is not used at
 all. One of root's, out of everybody else's reach, may be read by every user, as installed packages are. Whatever goes
 wrong here means compiling, never an error.
 """
@@ -23,9 +23,10 @@ import numpy as np
 from numba.core import caching, compiler, serialize
 from numba.core.runtime import rtsys
 
+from numbarank._cpu.fingerprint import fingerprint
+
 SWITCH = "NUMBARANK_CACHE"
 FOLDER = "NUMBARANK_CACHE_DIR"
-_PACKAGE = Path(__file__).parent.parent
 _NO_INFLUENCE = {"NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_PERFORMANCE_WARNINGS"}
 
 
@@ -36,6 +37,8 @@ class DiskCache(caching.NullCache):
     ----------
     name : str
         Tells loops with the same types apart.
+    roots : sequence of functions and classes
+        What the machine code is made of, with all that they reach.
 
     Attributes
     ----------
@@ -45,8 +48,9 @@ class DiskCache(caching.NullCache):
 
     problem = None
 
-    def __init__(self, name):
+    def __init__(self, name, roots):
         self._name = name
+        self._roots = roots
 
     def load_overload(self, sig, target_context):
         try:
@@ -68,7 +72,8 @@ class DiskCache(caching.NullCache):
             DiskCache.problem = error
 
     def _path(self, folder, sig, target_context):
-        parts = (self._name, str(sig), repr(target_context.codegen().magic_tuple()), _environment())
+        processor = repr(target_context.codegen().magic_tuple())
+        parts = self._name, fingerprint(*self._roots), str(sig), processor, _environment()
         return folder / hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -131,18 +136,11 @@ def _keeps_names(status, owners):
 
 @functools.cache
 def _environment():
-    """Return a hash of the sources, the versions and numba's settings."""
-    digest = hashlib.sha256()
-    sources = sorted([*_PACKAGE.glob("_cpu/*.py"), *_PACKAGE.glob("losses/*.py")])
-    if not sources:
-        raise FileNotFoundError("the sources are not there to tell versions of the loops apart")
-    for path in sources:
-        digest.update(path.read_bytes())
+    """Return the versions and numba's settings."""
     settings = sorted(
         item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in _NO_INFLUENCE
     )
-    digest.update(repr((sys.version, numba.__version__, llvmlite.__version__, np.__version__, settings)).encode())
-    return digest.hexdigest()
+    return repr((sys.version, numba.__version__, llvmlite.__version__, np.__version__, settings))
 
 
 def _read(path, owners):

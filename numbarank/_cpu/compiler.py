@@ -30,7 +30,7 @@ from numba.core.untyped_passes import (
 )
 
 from numbarank._cpu.cache import DiskCache
-from numbarank._cpu.memory import array_type
+from numbarank._cpu.memory import HalfModel, array_type
 
 _compiling = threading.RLock()
 if hasattr(os, "register_at_fork"):  # a child would wait forever for the compiler that another thread had locked
@@ -134,6 +134,9 @@ def part(function):
     return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=PartCompiler)(function)
 
 
+_COMPILED_WITH = LoopsCompiler, PartCompiler, PartLibrary, LoopCompiler, LoopLibrary, part, array_type, HalfModel
+
+
 class CompiledLoop:
     """A loop over arrays, compiled for each combination of argument types on demand.
 
@@ -152,7 +155,7 @@ class CompiledLoop:
             self._dispatcher = numba.njit(**_OPTIONS, parallel=True)(function)
         else:
             self._dispatcher = numba.njit(**_OPTIONS, no_cfunc_wrapper=True, pipeline_class=LoopCompiler)(function)
-        self._dispatcher._cache = DiskCache(name)
+        self._dispatcher._cache = DiskCache(name, (function, *_COMPILED_WITH))
         self._inputs = inputs
         self._functions = {}
 

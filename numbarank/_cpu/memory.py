@@ -246,7 +246,7 @@ def spare_rows(typing_context, pointers):
 
 @intrinsic
 def rows_from(typing_context, pointers, index, spare, is_given, is_staged):
-    """Return for each pointer of a tuple that to its row from an index on; its spare row if none is given, or staged."""
+    """Return for each pointer of a tuple that to its row from an index on; its spare row if not given, or staged."""
 
     def generate(context, builder, signature, arguments):
         values, spares, given = (cgutils.unpack_tuple(builder, arguments[k]) for k in (0, 2, 3))

@@ -40,7 +40,7 @@ TOTALS = 2 * MAX_CHUNKS
 PARALLEL_FROM = 50_000
 LARGE_FROM = 2_000_000
 DOWN = 2.0**-64
-_compiled = {}
+_plain = {}
 
 
 def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, grad_y, wants_total):
@@ -90,8 +90,10 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
         size >= LARGE_FROM,
         launcher() if size >= PARALLEL_FROM and threads.may_run_parallel() else ONE_THREAD,
     )
-    key = formula, wants_gradients, *(array is None or array.dtype for array in (x1, arguments[2], *arguments[8:12]))
-    return _run(key, formula, arguments, wants_gradients, wants_total)
+    key = wants_gradients, *(array is None or array.dtype for array in (x1, arguments[2], *arguments[8:12]))
+    if not kernel(formula, wants_gradients)(key, *arguments) and wants_total:
+        _total_carefully(formula, arguments)
+    return arguments[12] if wants_total else None
 
 
 def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, wants_total):
@@ -99,10 +101,12 @@ def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad
 
     The arguments are those of ``run``, but ``upstream`` is a number, and there are both gradients or none.
     """
-    dtype, size = x1.dtype, x1.size
+    size = x1.size
     if size >= PARALLEL_FROM or x1.ndim != 1:
         return run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, None, wants_total)
-    wants_gradients, has_targets, absent = grad1 is not None, type(y) is np.ndarray, _absent(dtype)
+    wants_gradients, has_targets = grad1 is not None, type(y) is np.ndarray
+    key = formula, x1.dtype, y.dtype if has_targets else None, wants_gradients
+    loop, absent = _plain.get(key) or (None, _absent(x1.dtype))
     arguments = (
         x1,
         x2,
@@ -116,33 +120,24 @@ def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad
         grad1,
         grad2,
         None,
-        np.empty((), dtype),
-        BLOCK,
+        np.empty((), x1.dtype),
+        BLOCK if size < EVEN_FROM else chunk_length(size),
         wants_total,
         size >= LARGE_FROM,
         ONE_THREAD,
     )
-    key = formula, dtype, y.dtype if has_targets else dtype, wants_gradients
-    return _run(key, formula, arguments, wants_gradients, wants_total)
-
-
-def _run(key, formula, arguments, wants_gradients, wants_total):
-    loop = _compiled.get(key)
     if loop is None:
-        loop = _compiled[key] = kernel(formula, wants_gradients).compile(arguments)
-    is_finite = loop(*arguments)
-    if not wants_total:
-        return None
-    if not is_finite:
+        loop = kernel(formula, wants_gradients).compile(arguments)
+        _plain[key] = loop, absent
+    if not loop(*arguments) and wants_total:
         _total_carefully(formula, arguments)
-    return arguments[12]
+    return arguments[12] if wants_total else None
 
 
 def _total_carefully(formula, arguments):
     """Compute a total again that is not finite, or overflowed on the way."""
     x1, x2, y, _, target, _, margin, divisor, *_, total, length, _, _, launch = arguments
-    arguments = x1, x2, y, target, margin, divisor, total, length, launch
-    careful_kernel(formula).compile(arguments)(*arguments)
+    careful_kernel(formula)((x1.dtype, y.dtype), x1, x2, y, target, margin, divisor, total, length, launch)
 
 
 class Absent(NamedTuple):
