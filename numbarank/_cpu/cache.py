@@ -2,9 +2,9 @@
 
 Each file holds one loop for one combination of types. Its name is a hash of everything that the machine code depends
 on: the functions and constants of the loop, the types, the processor, the versions and numba's settings. Code of
-another version is therefore never found. The files are pickles: a folder that somebody else could write to is not used at
-all. One of root's, out of everybody else's reach, may be read by every user, as installed packages are. Whatever goes
-wrong here means compiling, never an error.
+another version is therefore never found. The files are pickles: a folder that somebody else could write to is not used
+at all. One of root's, out of everybody else's reach, may be read by every user, as installed packages are. Whatever
+goes wrong here means compiling, never an error.
 """
 
 import functools

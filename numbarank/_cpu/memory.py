@@ -205,17 +205,19 @@ def lanes(typing_context, like):
     """Return a pointer to ``LANES`` zeros on the stack, of the type of a number."""
 
     def generate(context, builder, signature, arguments):
-        return _zeros(context, builder, like)
+        row = _row(context, builder, like)
+        kind = ir.ArrayType(context.get_data_type(like), LANES)
+        builder.store(ir.Constant(kind, None), builder.bitcast(row, kind.as_pointer()))
+        return row
 
     return types.CPointer(like)(like), generate
 
 
-def _zeros(context, builder, element, count=LANES):
-    kind = ir.ArrayType(context.get_data_type(element), count)
+def _row(context, builder, element):
+    kind = ir.ArrayType(context.get_data_type(element), LANES)
     with builder.goto_entry_block():
         storage = builder.alloca(kind)
     storage.align = LANES
-    builder.store(ir.Constant(kind, None), storage)
     return builder.bitcast(storage, kind.element.as_pointer())
 
 
@@ -235,29 +237,45 @@ def stack_of(typing_context, count, like):
 
 @intrinsic
 def spare_rows(typing_context, pointers):
-    """Return for each pointer of a tuple one to ``LANES`` zeros on the stack."""
+    """Return for each pointer of a tuple one to ``LANES`` uninitialised elements on the stack."""
 
     def generate(context, builder, signature, arguments):
         values = cgutils.unpack_tuple(builder, arguments[0])
-        return _each_pointer(context, builder, pointers, values, lambda k: _zeros(context, builder, pointers[k].dtype))
+        return _each_pointer(context, builder, pointers, values, lambda k: _row(context, builder, pointers[k].dtype))
 
     return pointers(pointers), generate
 
 
 @intrinsic
-def rows_from(typing_context, pointers, index, spare, is_given, is_staged):
-    """Return for each pointer of a tuple that to its row from an index on; its spare row if not given, or staged."""
+def given_or_spare(typing_context, pointers, spare, is_given, is_staged):
+    """Return each pointer of a tuple, or its spare row if it is not given, or staged; and the masks for ``rows_at``."""
+    masks_type = _tuple_like(pointers, [types.int64] * len(pointers))
 
     def generate(context, builder, signature, arguments):
-        values, spares, given = (cgutils.unpack_tuple(builder, arguments[k]) for k in (0, 2, 3))
+        values, spares, given = (cgutils.unpack_tuple(builder, one) for one in arguments[:3])
+        is_direct = [builder.and_(one, builder.not_(arguments[3])) for one in given]
+        chosen = _each_pointer(
+            context, builder, pointers, values, lambda k: builder.select(is_direct[k], values[k], spares[k])
+        )
+        masks = context.make_tuple(builder, masks_type, [builder.sext(one, _WORD) for one in is_direct])
+        return context.make_tuple(builder, signature.return_type, [chosen, masks])
+
+    return types.Tuple((pointers, masks_type))(pointers, pointers, is_given, types.boolean), generate
+
+
+@intrinsic
+def rows_at(typing_context, pointers, index, masks):
+    """Return each pointer of a tuple to the element ``index`` further on, or as it is where its mask is 0."""
+
+    def generate(context, builder, signature, arguments):
+        values, given = cgutils.unpack_tuple(builder, arguments[0]), cgutils.unpack_tuple(builder, arguments[2])
 
         def row(k):
-            is_direct = builder.and_(_as_bit(builder, given[k]), builder.not_(_as_bit(builder, arguments[4])))
-            return builder.select(is_direct, builder.gep(values[k], [arguments[1]]), spares[k])
+            return builder.gep(values[k], [builder.and_(arguments[1], given[k])])
 
         return _each_pointer(context, builder, pointers, values, row)
 
-    return pointers(pointers, types.int64, pointers, is_given, types.boolean), generate
+    return pointers(pointers, types.int64, masks), generate
 
 
 @intrinsic
@@ -274,10 +292,6 @@ def fill_row(typing_context, row, value):
     return types.none(row, value), lambda context, *_: context.get_dummy_value()  # rows of other types are given
 
 
-def _as_bit(builder, flag):
-    return builder.trunc(flag, ir.IntType(1)) if flag.type.width > 1 else flag
-
-
 @intrinsic
 def write_past_caches(typing_context, pointers, index, rows, is_given):
     """Copy the rows of a tuple to where its pointers lead, without reading the cache lines that they fill."""
@@ -286,7 +300,7 @@ def write_past_caches(typing_context, pointers, index, rows, is_given):
         values, sources, given = (cgutils.unpack_tuple(builder, arguments[k]) for k in (0, 2, 3))
         for k, one in enumerate(pointers):
             if isinstance(one, types.CPointer):
-                with builder.if_then(_as_bit(builder, given[k])):
+                with builder.if_then(given[k]):
                     target = builder.gep(values[k], [arguments[1]])
                     _stream(context, builder, one.dtype, sources[k], target)
         return context.get_dummy_value()
@@ -323,7 +337,7 @@ def prefetch(typing_context, pointers, index, is_given):
             if not isinstance(one, types.CPointer):
                 continue
             size = context.get_abi_sizeof(context.get_data_type(one.dtype)) * LANES
-            with builder.if_then(_as_bit(builder, given[k])):
+            with builder.if_then(given[k]):
                 start = builder.bitcast(builder.gep(values[k], [arguments[1]]), _OCTETS)
                 for line in range(AHEAD, AHEAD + size, CACHE_LINE):
                     builder.call(function, [builder.gep(start, [_BITS(line)]), read_access, keep_close, data])

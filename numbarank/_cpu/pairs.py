@@ -18,12 +18,13 @@ from numbarank._cpu.memory import (
     computed,
     converts_halves,
     fill_row,
+    given_or_spare,
     lane,
     lanes,
     pointers,
     prefetch,
     read,
-    rows_from,
+    rows_at,
     spare_rows,
     stack_of,
     write,
@@ -40,7 +41,7 @@ TOTALS = 2 * MAX_CHUNKS
 PARALLEL_FROM = 50_000
 LARGE_FROM = 2_000_000
 DOWN = 2.0**-64
-_plain = {}
+_loops, _plain_loops = {}, {}
 
 
 def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, grad_y, wants_total):
@@ -69,29 +70,42 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
         )
     wants_gradients = grad1 is not None or grad2 is not None or grad_y is not None
     has_targets, has_upstream = isinstance(y, np.ndarray), isinstance(upstream, np.ndarray)
-    absent, size = _absent(x1.dtype), x1.size
+    size = x1.size
+    key = (
+        formula,
+        wants_gradients,
+        x1.dtype.num,
+        has_targets and y.dtype.num,
+        losses is None or losses.dtype.num,
+        grad1 is None or grad1.dtype.num,
+        grad2 is None or grad2.dtype.num,
+        grad_y is None or grad_y.dtype.num,
+    )
+    loop, absent = _loops.get(key) or (None, _absent(x1.dtype))
     unwanted = absent.scores if wants_gradients else None
     arguments = (
         x1,
         x2,
         y if has_targets else absent.computed,
         (upstream if has_upstream else absent.computed) if wants_gradients else None,
-        0.0 if has_targets else float(y),
+        0.0 if has_targets else y,
         0.0 if has_upstream else upstream / (divisor or 1),
-        float(margin),
-        float(divisor),
+        margin,
+        divisor,
         absent.scores if losses is None else losses,
         unwanted if grad1 is None else grad1,
         unwanted if grad2 is None else grad2,
         grad_y,
-        np.empty((), absent.computed.dtype),
+        np.empty((), absent.computed.dtype) if wants_total else absent.total,
         chunk_length(size),
         wants_total,
         size >= LARGE_FROM,
         launcher() if size >= PARALLEL_FROM and threads.may_run_parallel() else ONE_THREAD,
     )
-    key = wants_gradients, *(array is None or array.dtype for array in (x1, arguments[2], *arguments[8:12]))
-    if not kernel(formula, wants_gradients)(key, *arguments) and wants_total:
+    if loop is None:
+        loop = _compiled(formula, arguments, wants_gradients)
+        _loops[key] = loop, absent
+    if loop(*arguments):
         _total_carefully(formula, arguments)
     return arguments[12] if wants_total else None
 
@@ -104,40 +118,46 @@ def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad
     size = x1.size
     if size >= PARALLEL_FROM or x1.ndim != 1:
         return run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, None, wants_total)
-    wants_gradients, has_targets = grad1 is not None, type(y) is np.ndarray
-    key = formula, x1.dtype, y.dtype if has_targets else None, wants_gradients
-    loop, absent = _plain.get(key) or (None, _absent(x1.dtype))
+    has_targets = type(y) is np.ndarray
+    key = formula, x1.dtype, y.dtype if has_targets else None, grad1 is None
+    loop, absent = _plain_loops.get(key) or (None, _absent(x1.dtype))
     arguments = (
         x1,
         x2,
         y if has_targets else absent.computed,
-        absent.computed if wants_gradients else None,
-        0.0 if has_targets else float(y),
+        None if grad1 is None else absent.computed,
+        0.0 if has_targets else y,
         upstream / (divisor or 1),
-        float(margin),
-        float(divisor),
+        margin,
+        divisor,
         absent.scores if losses is None else losses,
         grad1,
         grad2,
         None,
-        np.empty((), x1.dtype),
+        np.empty((), x1.dtype) if wants_total else absent.total,
         BLOCK if size < EVEN_FROM else chunk_length(size),
         wants_total,
         size >= LARGE_FROM,
         ONE_THREAD,
     )
     if loop is None:
-        loop = kernel(formula, wants_gradients).compile(arguments)
-        _plain[key] = loop, absent
-    if not loop(*arguments) and wants_total:
+        loop = _compiled(formula, arguments, grad1 is not None)
+        _plain_loops[key] = loop, absent
+    if loop(*arguments):
         _total_carefully(formula, arguments)
     return arguments[12] if wants_total else None
+
+
+def _compiled(formula, arguments, wants_gradients):
+    """Return the compiled loop for arguments, whose numbers are taken as float64, integers included."""
+    return kernel(formula, wants_gradients).compile((*arguments[:4], *map(float, arguments[4:8]), *arguments[8:]))
 
 
 def _total_carefully(formula, arguments):
     """Compute a total again that is not finite, or overflowed on the way."""
     x1, x2, y, _, target, _, margin, divisor, *_, total, length, _, _, launch = arguments
-    careful_kernel(formula)((x1.dtype, y.dtype), x1, x2, y, target, margin, divisor, total, length, launch)
+    numbers = float(target), float(margin), float(divisor)
+    careful_kernel(formula)((x1.dtype, y.dtype), x1, x2, y, *numbers, total, length, launch)
 
 
 class Absent(NamedTuple):
@@ -145,11 +165,13 @@ class Absent(NamedTuple):
 
     scores: np.ndarray
     computed: np.ndarray
+    total: np.ndarray
 
 
 @functools.cache
 def _absent(dtype):
-    return Absent(np.empty(0, dtype), np.empty(0, dtype if dtype.itemsize > 2 else np.float32))
+    compute = dtype if dtype.itemsize > 2 else np.float32
+    return Absent(np.empty(0, dtype), np.empty(0, compute), np.empty((), compute))
 
 
 def storage_dtype(dtype):
@@ -268,7 +290,6 @@ def kernel(formula, wants_gradients):
     def pair(inputs, results, margin, k):
         x1, x2, y = read(inputs.x1, k), read(inputs.x2, k), type(margin)(read(inputs.y, k))
         loss = value(x1, x2, y, margin)
-        write(results.losses, k, loss)
         if wants_gradients:
             by_x1, by_y = slope(x1, x2, y, margin, read(inputs.upstream, k))
             write(results.grad1, k, by_x1)
@@ -285,6 +306,9 @@ def kernel(formula, wants_gradients):
             fill_row(spare_inputs.y, work.target)
         if wants_gradients and not has_inputs.upstream:
             fill_row(spare_inputs.upstream, work.upstream)
+        all_inputs, input_masks = given_or_spare(work.inputs, spare_inputs, has_inputs, False)
+        all_results, result_masks = given_or_spare(work.results, spare_results, has_results, is_large)
+        last_results, last_masks = given_or_spare(work.results, spare_results, has_results, False)
         chunk_end = min((chunk + 1) * work.chunk_length, work.size)
         high = low = 0.0
         for start in range(chunk * work.chunk_length, chunk_end, BLOCK):
@@ -294,8 +318,7 @@ def kernel(formula, wants_gradients):
             for row in range(start, rows_end, LANES):
                 if is_large:
                     prefetch(work.inputs, row, has_inputs)
-                inputs = rows_from(work.inputs, row, spare_inputs, has_inputs, False)
-                results = rows_from(work.results, row, spare_results, has_results, is_large)
+                inputs, results = rows_at(all_inputs, row, input_masks), rows_at(all_results, row, result_masks)
                 if wants_total:
                     for k in range(LANES):
                         total, error = _two_sum(lane(sums, k), pair(inputs, results, margin, k))
@@ -303,16 +326,17 @@ def kernel(formula, wants_gradients):
                         write(errors, k, lane(errors, k) + error)
                 else:
                     for k in range(LANES):
-                        pair(inputs, results, margin, k)
+                        write(results.losses, k, pair(inputs, results, margin, k))
                 if is_large:
                     write_past_caches(work.results, row, spare_results, has_results)
             for k in range(LANES):
                 high, error = _two_sum(high, np.float64(lane(sums, k)))
                 low += error + np.float64(lane(errors, k))
-            inputs = rows_from(work.inputs, rows_end, spare_inputs, has_inputs, False)
-            results = rows_from(work.results, rows_end, spare_results, has_results, False)
+            inputs, results = rows_at(all_inputs, rows_end, input_masks), rows_at(last_results, rows_end, last_masks)
             for k in range(stop - rows_end):
-                high, error = _two_sum(high, np.float64(pair(inputs, results, margin, k)))
+                loss = pair(inputs, results, margin, k)
+                write(results.losses, k, loss)
+                high, error = _two_sum(high, np.float64(loss))
                 low += error
         write(work.totals, 2 * chunk, high)
         write(work.totals, 2 * chunk + 1, low)
@@ -340,7 +364,8 @@ def kernel(formula, wants_gradients):
         chunks = -(-size // chunk_length)
         run_tasks(chunk_total, work, chunks, launch)
         high, low = _folded(totals, chunks)
-        total[()] = (high + low) / divisor
-        return math.isfinite(high + low)
+        if wants_total:
+            total[()] = (high + low) / divisor
+        return wants_total and not math.isfinite(high + low)
 
     return CompiledLoop(f"{formula.value.__module__} {wants_gradients}", loop, 4)

@@ -16,15 +16,14 @@ from numbarank._cpu.compiler import CompiledLoop
 _WORD, _BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
 _TASK = ir.FunctionType(ir.VoidType(), [_BYTES, _WORD])
 _LAUNCH = ir.FunctionType(ir.VoidType(), [_WORD, _WORD, _WORD])
-ONE_THREAD = np.int64(0)
+ONE_THREAD = 0
 
 
 @functools.cache
 def launcher():
     """Return the address of the function that runs tasks on all threads."""
-    return np.int64(
-        CompiledLoop("launch", _launch, inputs=0, parallel=True).address(types.int64, types.int64, types.int64)
-    )
+    loop = CompiledLoop("launch", _launch, parallel=True)
+    return loop.address(types.int64, types.int64, types.int64)
 
 
 def _launch(task, work, count):
