@@ -1,5 +1,6 @@
 """Loops that are compiled when they are first needed, for the types that come."""
 
+import inspect
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -145,18 +146,18 @@ class CompiledLoop:
     name : str
         Tells loops with the same types apart in the disk cache.
     function : callable
-    inputs : int
-        How many of the first arguments are only read: one compilation then serves read-only and writable arrays.
+    inputs : sequence of str
+        The arguments that are only read: one compilation then serves read-only and writable arrays.
     parallel : bool
     """
 
-    def __init__(self, name, function, inputs=0, parallel=False):
+    def __init__(self, name, function, inputs=(), parallel=False):
         if parallel:
             self._dispatcher = numba.njit(**_OPTIONS, parallel=True)(function)
         else:
             self._dispatcher = numba.njit(**_OPTIONS, no_cfunc_wrapper=True, pipeline_class=LoopCompiler)(function)
         self._dispatcher._cache = DiskCache(name, (function, *_COMPILED_WITH))
-        self._inputs = inputs
+        self._is_read_only = [argument in inputs for argument in inspect.signature(function).parameters]
         self._functions = {}
 
     def __call__(self, key, *arguments):
@@ -171,7 +172,7 @@ class CompiledLoop:
 
         A Python number, integers included, is taken as float64.
         """
-        kinds = tuple(_kind(argument, position < self._inputs) for position, argument in enumerate(arguments))
+        kinds = tuple(map(_kind, arguments, self._is_read_only))
         return _away_from_signals(self._compile, kinds)
 
     def address(self, *kinds):

@@ -400,7 +400,7 @@ def _loop(wants_sums):
         run_tasks(groups_of_chunk, work, chunks, launch)
         return sum_up(work.results.losses, groups), sum_up(work.results.pairs, groups)
 
-    return CompiledLoop(f"every pair {wants_sums}", loop, 6)
+    return CompiledLoop(f"every pair {wants_sums}", loop, (*Rows._fields, "offsets", "upstream"))
 
 
 count_pairs, sum_pairs = _loop(False), _loop(True)

@@ -277,7 +277,7 @@ def _write(offsets, upstream, strategies, units, rows, sizes, slopes, gradient, 
     run_tasks(_write_piece, work, pieces, launch)
 
 
-_write_loop = CompiledLoop("write gradient", _write, 2)
+_write_loop = CompiledLoop("write gradient", _write, ("offsets", "upstream"))
 
 
 def _write_gradient(call, found, divisor, chunks, launch):

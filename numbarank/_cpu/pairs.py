@@ -82,32 +82,34 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
         grad_y is None or grad_y.dtype.num,
     )
     loop, absent = _loops.get(key) or (None, _absent(x1.dtype))
-    unwanted = absent.scores if wants_gradients else None
     arguments = (
         x1,
         x2,
         y if has_targets else absent.computed,
-        (upstream if has_upstream else absent.computed) if wants_gradients else None,
         0.0 if has_targets else y,
-        0.0 if has_upstream else upstream / (divisor or 1),
         margin,
         divisor,
-        absent.scores if losses is None else losses,
-        unwanted if grad1 is None else grad1,
-        unwanted if grad2 is None else grad2,
-        grad_y,
-        np.empty((), absent.computed.dtype) if wants_total else absent.total,
-        chunk_length(size),
+        absent.total.copy() if wants_total else absent.total,
         wants_total,
+        absent.scores if losses is None else losses,
+        chunk_length(size),
         size >= LARGE_FROM,
         launcher() if size >= PARALLEL_FROM and threads.may_run_parallel() else ONE_THREAD,
     )
+    if wants_gradients:
+        arguments += (
+            upstream if has_upstream else absent.computed,
+            0.0 if has_upstream else upstream / (divisor or 1),
+            absent.scores if grad1 is None else grad1,
+            absent.scores if grad2 is None else grad2,
+            grad_y,
+        )
     if loop is None:
-        loop = _compiled(formula, arguments, wants_gradients)
+        loop = _compiled(formula, arguments)
         _loops[key] = loop, absent
     if loop(*arguments):
         _total_carefully(formula, arguments)
-    return arguments[12] if wants_total else None
+    return arguments[6] if wants_total else None
 
 
 def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, wants_total):
@@ -115,47 +117,41 @@ def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad
 
     The arguments are those of ``run``, but ``upstream`` is a number, and there are both gradients or none.
     """
-    size = x1.size
+    size, dtype = x1.size, x1.dtype
     if size >= PARALLEL_FROM or x1.ndim != 1:
         return run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, None, wants_total)
-    has_targets = type(y) is np.ndarray
-    key = formula, x1.dtype, y.dtype if has_targets else None, grad1 is None
-    loop, absent = _plain_loops.get(key) or (None, _absent(x1.dtype))
-    arguments = (
-        x1,
-        x2,
-        y if has_targets else absent.computed,
-        None if grad1 is None else absent.computed,
-        0.0 if has_targets else y,
-        upstream / (divisor or 1),
-        margin,
-        divisor,
-        absent.scores if losses is None else losses,
-        grad1,
-        grad2,
-        None,
-        np.empty((), x1.dtype) if wants_total else absent.total,
-        BLOCK if size < EVEN_FROM else chunk_length(size),
-        wants_total,
-        size >= LARGE_FROM,
-        ONE_THREAD,
-    )
+    target = 0.0
+    if type(y) is np.ndarray:
+        key = formula, dtype, y.dtype, grad1 is None
+        loop, no_scores, no_numbers, total = _plain_loops.get(key) or (None, *_absent(dtype))
+    else:
+        key = formula, dtype, None, grad1 is None
+        loop, no_scores, no_numbers, total = _plain_loops.get(key) or (None, *_absent(dtype))
+        y, target = no_numbers, y
+    if wants_total:
+        total = total.copy()
+    length = BLOCK if size < EVEN_FROM else chunk_length(size)
+    losses = no_scores if losses is None else losses
+    arguments = x1, x2, y, target, margin, divisor, total, wants_total, losses, length, size >= LARGE_FROM, ONE_THREAD
+    if grad1 is not None:
+        arguments += no_numbers, upstream / (divisor or 1), grad1, grad2, None
     if loop is None:
-        loop = _compiled(formula, arguments, grad1 is not None)
-        _plain_loops[key] = loop, absent
+        loop = _compiled(formula, arguments)
+        _plain_loops[key] = loop, *_absent(dtype)
     if loop(*arguments):
         _total_carefully(formula, arguments)
-    return arguments[12] if wants_total else None
+    return total if wants_total else None
 
 
-def _compiled(formula, arguments, wants_gradients):
+def _compiled(formula, arguments):
     """Return the compiled loop for arguments, whose numbers are taken as float64, integers included."""
-    return kernel(formula, wants_gradients).compile((*arguments[:4], *map(float, arguments[4:8]), *arguments[8:]))
+    numbers, others = map(float, arguments[3:6]), arguments[6:]
+    return kernel(formula, wants_gradients=len(others) > 6).compile((*arguments[:3], *numbers, *others))
 
 
 def _total_carefully(formula, arguments):
     """Compute a total again that is not finite, or overflowed on the way."""
-    x1, x2, y, _, target, _, margin, divisor, *_, total, length, _, _, launch = arguments
+    x1, x2, y, target, margin, divisor, total, _, _, length, _, launch = arguments[:12]
     numbers = float(target), float(margin), float(divisor)
     careful_kernel(formula)((x1.dtype, y.dtype), x1, x2, y, *numbers, total, length, launch)
 
@@ -171,7 +167,7 @@ class Absent(NamedTuple):
 @functools.cache
 def _absent(dtype):
     compute = dtype if dtype.itemsize > 2 else np.float32
-    return Absent(np.empty(0, dtype), np.empty(0, compute), np.empty((), compute))
+    return Absent(np.empty(0, dtype), np.empty(0, compute), np.zeros((), compute))
 
 
 def storage_dtype(dtype):
@@ -268,7 +264,7 @@ def careful_kernel(formula):
         high, low = _folded(totals, chunks)
         total[()] = (high + low if math.isfinite(high) else high) / (divisor * DOWN)  # infinity has no low part
 
-    return CompiledLoop(f"{formula.value.__module__} careful", loop, 3)
+    return CompiledLoop(f"{formula.value.__module__} careful", loop, ("x1", "x2", "y"))
 
 
 @part
@@ -341,31 +337,42 @@ def kernel(formula, wants_gradients):
         write(work.totals, 2 * chunk, high)
         write(work.totals, 2 * chunk + 1, low)
 
-    def loop(
-        x1, x2, y, upstream, target, above, margin, divisor, losses, grad1, grad2, grad_y, total, chunk_length,
-        wants_total, is_large, launch,
-    ):  # fmt: skip
-        size, inputs, results = x1.size, Inputs(x1, x2, y, upstream), Results(losses, grad1, grad2, grad_y)
+    @part
+    def run_chunks(inputs, results, target, upstream, margin, divisor, total, wants_total, length, is_large, launch):
+        """Return whether the total is not finite, or overflowed on the way."""
+        size = inputs.x1.size
         totals = stack_of(TOTALS, 0.0)
         work = Work(
             inputs=pointers(inputs),
             has_inputs=are_given(inputs),
             results=pointers(results),
             has_results=are_given(results),
-            target=computed(x1, target),
-            upstream=computed(x1, above),
-            margin=computed(x1, margin),
+            target=computed(inputs.x1, target),
+            upstream=computed(inputs.x1, upstream),
+            margin=computed(inputs.x1, margin),
             size=size,
-            chunk_length=chunk_length,
+            chunk_length=length,
             wants_total=wants_total,
             is_large=is_large,
             totals=totals,
         )
-        chunks = -(-size // chunk_length)
+        chunks = -(-size // length)
         run_tasks(chunk_total, work, chunks, launch)
         high, low = _folded(totals, chunks)
         if wants_total:
             total[()] = (high + low) / divisor
         return wants_total and not math.isfinite(high + low)
 
-    return CompiledLoop(f"{formula.value.__module__} {wants_gradients}", loop, 4)
+    def forward(x1, x2, y, target, margin, divisor, total, wants_total, losses, length, is_large, launch):
+        inputs, results = Inputs(x1, x2, y, None), Results(losses, None, None, None)
+        return run_chunks(inputs, results, target, 0.0, margin, divisor, total, wants_total, length, is_large, launch)
+
+    def gradients(
+        x1, x2, y, target, margin, divisor, total, wants_total, losses, length, is_large, launch,
+        upstream, above, grad1, grad2, grad_y,
+    ):  # fmt: skip
+        inputs, results = Inputs(x1, x2, y, upstream), Results(losses, grad1, grad2, grad_y)
+        return run_chunks(inputs, results, target, above, margin, divisor, total, wants_total, length, is_large, launch)
+
+    name = f"{formula.value.__module__} {wants_gradients}"
+    return CompiledLoop(name, gradients if wants_gradients else forward, ("x1", "x2", "y", "upstream"))

@@ -54,7 +54,7 @@ def _fill(numbers, rows, keys, bits, launch):
     run_tasks(_fill_piece, work, PIECES, launch)
 
 
-_fill_keys = CompiledLoop("fill keys", _fill, 2)
+_fill_keys = CompiledLoop("fill keys", _fill, ("numbers", "rows"))
 
 
 def _filled(numbers, rows, keys, launch):
@@ -153,7 +153,7 @@ def _phase(name, task):
         )  # fmt: skip
         run_tasks(task, work, tasks, launch)
 
-    return CompiledLoop(name, loop, 2)
+    return CompiledLoop(name, loop, ("scores", "weights"))
 
 
 def _run_merging(wants_sums):

@@ -134,7 +134,7 @@ def _loop(wants_sums):
         )
         run_tasks(groups_of_chunk, work, chunks, launch)
 
-    return CompiledLoop(f"sorted groups {wants_sums}", loop, 5)
+    return CompiledLoop(f"sorted groups {wants_sums}", loop, (*Rows._fields, "offsets"))
 
 
 count_groups, sum_groups = _loop(False), _loop(True)
