@@ -22,9 +22,10 @@ ROOMS = {
     "_inputs": ({"_dispatch", "_reduction"}, {"numpy"}),
     "_reduction": (set(), {"numpy"}),
     "_exact": (set(), set()),
+    "_hinge": (set(), set()),
     "_dispatch": ({"_cpu", "_cuda"}, set()),
-    "_cpu": ({"_exact"}, {"numpy", "numba", "llvmlite"}),
-    "_cuda": ({"_exact"}, {"numpy", "numba", "llvmlite"}),
+    "_cpu": ({"_exact", "_hinge"}, {"numpy", "numba", "llvmlite"}),
+    "_cuda": ({"_exact", "_hinge"}, {"numpy", "numba", "llvmlite"}),
     "torch": (None, {"numpy", "torch", "ml_dtypes"}),
     "dask": (None, {"numpy", "dask", "numba"}),
     "objectives": (None, {"numpy"}),
@@ -133,7 +134,7 @@ def test_the_oracle_knows_nothing_of_the_library():
 
 
 def formulas():
-    for path in sorted((PACKAGE / "losses").glob("*.py")):
+    for path in [*sorted((PACKAGE / "losses").glob("*.py")), PACKAGE / "_hinge.py"]:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and node.name in ("value", "slope", "violation"):
                 yield pytest.param(node, id=f"{path.stem}.{node.name}")
@@ -141,7 +142,7 @@ def formulas():
 
 def test_losses_have_their_formulas():
     found = {parameter.id for parameter in formulas()}
-    assert {"margin_ranking.value", "margin_ranking.slope", "pairwise_hinge.violation"} <= found
+    assert {"margin_ranking.value", "margin_ranking.slope", "_hinge.violation"} <= found
 
 
 @pytest.mark.parametrize("formula", list(formulas()))
