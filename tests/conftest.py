@@ -97,14 +97,14 @@ def cuda(device):
 
 
 @pytest.fixture(scope="session")
-def simulator(cuda):
+def simulator():
     """For tests that make up device memory."""
 
 
 def why_not(item, device):
     """Say why a test is not for the device under test, or return None."""
-    fixtures = getattr(item, "fixturenames", ())
-    if device == "cpu" and "cuda" in fixtures:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if device == "cpu" and fixtures & {"cuda", "simulator"}:
         return "CUDA alone: `make sim` runs them on the simulator, pytest --device=cuda on a GPU"
     if device == "cuda" and "cpu" in fixtures:
         return "the CPU alone: pytest runs them"
