@@ -20,7 +20,7 @@ sim:
 	NUMBA_ENABLE_CUDASIM=1 $(PYTHON) -m pytest tests
 
 ptx:
-	$(PYTHON) -m pytest tests/test_ptx.py
+	$(PYTHON) -m pytest -m "not slow" tests/test_ptx.py
 
 time:
 	$(PYTHON) scripts/time_margin_ranking.py

@@ -15,4 +15,4 @@ NEEDED = {
 def pytest_itemcollected(item):
     missing = [package for package in NEEDED.get(item.path.name, ()) if find_spec(package) is None]
     if missing:
-        item.add_marker(pytest.mark.skip(reason=f"{item.path.name} needs {' and '.join(missing)}"))
+        item.add_marker(pytest.mark.skip(reason=f"{missing[0]} is not installed"))

@@ -304,7 +304,7 @@ def trouble(package, call, given, expected, stream):
 
 def tests():
     """Run the test suite on the device."""
-    command = [sys.executable, "-m", "pytest", "-q", "--device=cuda", "tests"]
+    command = [sys.executable, "-m", "pytest", "--device=cuda", "tests"]
     yield outcome("the tests on the device", command, r"\d+ passed.*")
 
 

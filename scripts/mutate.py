@@ -52,8 +52,8 @@ PARTS = {
         300,
         [(SIMULATOR, ["tests/test_hostile_objects.py", "tests/test_cuda_kernels.py", "-k", "hostile or foreign"])],
     ),
-    "numbarank/_cpu/threads.py": (None, 300, [({}, ["tests/test_host_process.py"])]),
-    "numbarank/_cpu/cache.py": (None, 300, [({}, ["tests/test_disk_cache.py"])]),
+    "numbarank/_cpu/threads.py": (None, 300, [({}, ["tests/test_host_process.py", "-m", "not slow"])]),
+    "numbarank/_cpu/cache.py": (None, 300, [({}, ["tests/test_disk_cache.py", "-m", "not slow"])]),
     "numbarank/_cpu/pairs.py": (None, 300, [({}, KERNELS)]),
 }
 
@@ -151,7 +151,7 @@ def all_breaks(files):
 def outcome(copy_of, file, limit=None):
     """Run the tests of a file in the copy; return killed, survived or out of time."""
     for environment, arguments in PARTS[file][2]:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
+        command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *arguments]
         kept = {"NUMBARANK_CACHE_DIR": str(copy_of / ".cache")} | os.environ
         try:
             run = subprocess.run(command, cwd=copy_of, env=kept | environment, capture_output=True, timeout=limit)

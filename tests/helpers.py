@@ -1,6 +1,7 @@
 """What the tests share: arrays on and off the device, comparisons that know ulps, NaN and signed zeros."""
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -19,13 +20,23 @@ if not SIMULATOR:
     SIZES += [2, 63, 64, 65, 255, 256, 257, 8191, 8192, 8193, 16383, 16384, 16385, 50_000, 1_000_003]
 MANY = 130 if SIMULATOR else 3_000
 
-needs_bfloat16 = pytest.mark.skipif(reference.BFLOAT16 is None, reason="ml_dtypes is not installed: no bfloat16")
+needs_bfloat16 = pytest.mark.skipif(reference.BFLOAT16 is None, reason="ml_dtypes is not installed")
 FLOATS = [
     pytest.param(np.dtype("float64"), id="float64"),
     pytest.param(np.dtype("float32"), id="float32"),
     pytest.param(np.dtype("float16"), id="float16"),
     pytest.param(reference.BFLOAT16, id="bfloat16", marks=needs_bfloat16),
 ]
+
+
+def imported(package):
+    """Import a package; where it is missing, the test or the file is skipped, and the report names it once."""
+    return pytest.importorskip(package, reason=f"{package.partition('.')[0]} is not installed")
+
+
+def shown(value):
+    """A value as the name of a test, which is the same in every process."""
+    return re.sub(" at 0x[0-9a-f]+", "", str(value))
 
 
 def put(a, device):

@@ -12,12 +12,12 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from helpers import SIMULATOR, assert_same, put
+from helpers import assert_same, imported, put, shown
 from test_cuda_kernels import Foreign
 
 import numbarank as nr
 
-simulated = pytest.mark.skipif(not SIMULATOR, reason="makes up device memory: run `make sim`")
+simulated = pytest.mark.usefixtures("simulator")
 
 
 class Exporter:
@@ -34,12 +34,12 @@ class Exporter:
 
 
 def torch_tensor(values):
-    torch = pytest.importorskip("torch", reason="torch is not installed: its tensors are not tried")
+    torch = imported("torch")
     return torch.tensor(values)
 
 
 def jax_array(values):
-    jax = pytest.importorskip("jax", reason="JAX is not installed: its arrays are not tried")
+    jax = imported("jax")
     with jax.enable_x64(True):
         return jax.numpy.asarray(values)
 
@@ -178,7 +178,7 @@ def test_a_tensor_that_requires_a_gradient_is_sent_to_its_edge(place):
 
 
 def test_a_tensor_in_functional_autograd_is_refused():
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch = imported("torch")
     for transform in (torch.func.grad, torch.vmap):
         with pytest.raises(TypeError, match="input1 is a torch"):
             transform(lambda x: nr.margin_ranking_loss(x, X2, Y))(torch.ones(3))
@@ -198,7 +198,7 @@ def test_a_bfloat16_array_of_jax_says_what_to_write():
 
 
 def test_a_tensor_that_is_negated_when_it_is_read_is_refused():
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch = imported("torch")
     tensor = torch.tensor([1 + 2j, 3 - 4j, 0j]).conj().imag
     assert np.from_dlpack(tensor).tolist() == [2, -4, 0], "NumPy reads the wrong sign"
     assert "pass input1.resolve_neg()" in refused(tensor)
@@ -207,7 +207,7 @@ def test_a_tensor_that_is_negated_when_it_is_read_is_refused():
 
 @pytest.mark.parametrize("kind", ["sparse", "meta", "complex", "float8"])
 def test_tensors_without_ordinary_memory_are_refused(kind):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch = imported("torch")
     tensor = {
         "sparse": lambda: torch.ones(3).to_sparse(),
         "meta": lambda: torch.ones(3, device="meta"),
@@ -220,14 +220,14 @@ def test_tensors_without_ordinary_memory_are_refused(kind):
 
 @pytest.mark.parametrize("place", ["input1", "input2", "target", "scores", "qid"])
 def test_a_tracer_is_sent_to_a_callback(place):
-    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    jax = imported("jax")
     messages = []
     jax.jit(lambda x: messages.append(refused(x, place)))(jax.numpy.ones(3))
     assert "jax.pure_callback" in messages[0]
 
 
 def test_a_callback_takes_jaxs_arrays(cpu):
-    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    jax = imported("jax")
 
     @jax.jit
     def loss(x1, x2):
@@ -245,13 +245,13 @@ def test_an_array_that_jax_deleted_is_refused():
 
 @pytest.mark.parametrize("place", ["input1", "target", "scores", "qid"])
 def test_a_dask_array_is_sent_to_its_edge(place):
-    dask = pytest.importorskip("dask.array", reason="Dask is not installed")
+    dask = imported("dask.array")
     message = refused(dask.ones(3), place)
     assert message.startswith(f"{place} is a dask array; use the function of the same name of numbarank.dask")
 
 
 def test_columns_and_matrices_name_their_own_conversion():
-    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    pandas = imported("pandas")
     assert refused(pandas.Series(X1), "input2").endswith("input2.to_numpy()")
     assert refused(pandas.DataFrame({"a": X1})).endswith("input1.to_numpy()")
 
@@ -342,7 +342,7 @@ def test_handles_that_no_stream_has(call, stream):
         stream_object(handle=11),
         stream_object(handle=11, __int__=fails),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_what_is_no_stream(stream):
     with pytest.raises(TypeError, match=r"^stream is "):

@@ -11,12 +11,12 @@ import types
 import numpy as np
 import pytest
 import reference
-from helpers import FLOATS, SIMULATOR, assert_bits, assert_same, assert_within, host, put, random_pairs
+from helpers import FLOATS, assert_bits, assert_same, assert_within, host, put, random_pairs
 
 import numbarank as nr
 from numbarank import _dispatch
 
-simulated = pytest.mark.skipif(not SIMULATOR, reason="makes up device memory: run `make sim`")
+simulated = pytest.mark.usefixtures("simulator")
 NAN, INF = np.nan, np.inf
 
 
@@ -164,7 +164,7 @@ def test_conversions_round_once(room, cuda, source, dtype):
 
 def test_float64_becomes_bfloat16_in_one_rounding(room, cuda):
     if reference.BFLOAT16 is None:
-        pytest.skip("ml_dtypes is not installed: no bfloat16")
+        pytest.skip("ml_dtypes is not installed")
     values = np.array([1 + 2.0**-8 + 2.0**-40, 1 + 2.0**-8, 1 + 2.0**-8 - 2.0**-40])
     assert host(room.arrays.cast(put(values, cuda), reference.BFLOAT16)).tolist() == [1 + 2.0**-7, 1, 1]
 
@@ -253,7 +253,7 @@ def test_foreign_arrays_are_inputs_of_a_loss_and_keep_their_owner(cuda):
 @simulated
 def test_bfloat16_by_its_typestr(room):
     if reference.BFLOAT16 is None:
-        pytest.skip("ml_dtypes is not installed: no bfloat16")
+        pytest.skip("ml_dtypes is not installed")
     a = np.arange(6).reshape(2, 3).astype(reference.BFLOAT16)
     there = room.arrays.wrap(Foreign(a.view(np.uint16).T, typestr="<V2"))
     assert there.dtype == reference.BFLOAT16

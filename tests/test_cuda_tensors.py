@@ -4,11 +4,11 @@ import types
 
 import numpy as np
 import pytest
-from helpers import SIMULATOR, assert_same, needs_bfloat16, random_pairs
+from helpers import SIMULATOR, assert_same, imported, needs_bfloat16, random_pairs
 
 import numbarank as nr
 
-torch = pytest.importorskip("torch", reason="torch is not installed: the losses on its tensors are not tested")
+torch = imported("torch")
 
 import numbarank.torch as edge  # noqa: E402
 

@@ -10,12 +10,12 @@ import numba
 import numpy as np
 import pytest
 import reference
-from helpers import REDUCTIONS, assert_bits, assert_within, random_pairs
+from helpers import REDUCTIONS, assert_bits, assert_within, imported, random_pairs
 
 import numbarank as nr
 
-pytest.importorskip("dask", reason="dask is not installed")
-distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+imported("dask")
+distributed = imported("distributed")
 
 import dask  # noqa: E402
 import dask.array as da  # noqa: E402
@@ -193,7 +193,7 @@ def test_what_is_not_finite_comes_through_without_a_warning(scheduler):
     assert nrd.margin_ranking_loss(large, 0 * large, -1).compute() == pytest.approx(1e308)
 
 
-@pytest.mark.skipif(reference.BFLOAT16 is None, reason="ml_dtypes is not installed: no bfloat16")
+@pytest.mark.skipif(reference.BFLOAT16 is None, reason="ml_dtypes is not installed")
 def test_bfloat16(synchronous):
     x1, x2, y = random_pairs((ROWS, 2), reference.BFLOAT16)
     loss, gradients = nr.margin_ranking_loss_and_grad(x1, x2[:1], y, 0.5)

@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "geteuid"), reason="the cache needs POSIX owners and permissions"),
 ]
 
+environment = pytest.mark.environment
 PACKAGE = Path(nr.__file__).parent
 LOSS = "import numbarank as nr; print(nr.margin_ranking_loss([1.0], [3.0], 1, margin=1.0))"
 COMPILATIONS = """
@@ -73,37 +74,60 @@ def folder(tmp_path):
     return tmp_path / "cache"
 
 
-@pytest.fixture
-def filled(folder):
+@pytest.fixture(scope="module")
+def first_folder(tmp_path_factory):
     """A folder that a first process has filled."""
+    folder = tmp_path_factory.mktemp("first") / "cache"
     assert run(COMPILATIONS, folder) == "3.0 True"
     return folder
+
+
+@pytest.fixture
+def filled(first_folder, folder):
+    """A copy of it, with the same permissions."""
+    return shutil.copytree(first_folder, folder)
 
 
 def test_a_second_process_compiles_nothing(filled):
     assert run(COMPILATIONS, filled) == "3.0 False"
 
 
-def test_the_files_are_the_owners_alone(filled):
-    assert [path.stat().st_mode & 0o777 for path in filled.iterdir()] == [0o600] * len(list(filled.iterdir()))
-    assert filled.stat().st_mode & 0o777 == 0o700
+def test_the_files_are_the_owners_alone(first_folder):
+    assert {path.stat().st_mode & 0o777 for path in first_folder.iterdir()} == {0o600}
+    assert first_folder.stat().st_mode & 0o777 == 0o700
 
 
+@environment
 def test_the_cache_can_be_switched_off(filled):
     assert run(COMPILATIONS, filled, NUMBARANK_CACHE="0") == "3.0 True"
 
 
-def test_an_edited_formula_is_compiled_again(tmp_path, folder):
+SUM = """
+import numpy as np
+import numbarank as nr
+print(float(nr.margin_ranking_loss(np.zeros(64, np.float32), np.full(64, 3, np.float32), 1, reduction="sum")))
+"""
+
+
+def edited(tmp_path, file, old, new):
+    """Return a copy of the package in which every occurrence of a text is another one."""
     package = tmp_path / "copy" / "numbarank"
-    shutil.copytree(PACKAGE, package)
-    assert run(LOSS, folder, package) == "3.0"
-    formula = package / "losses" / "margin_ranking.py"
-    text = formula.read_text()
-    assert text.count("-y * (x1 - x2) + margin\n") == 2
-    formula.write_text(text.replace("-y * (x1 - x2) + margin\n", "-y * (x1 - x2) + margin + margin\n"))
-    assert run(LOSS, folder, package) == "4.0"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    text = (PACKAGE / file).read_text()
+    assert old in text
+    (package / file).write_text(text.replace(old, new))
+    return package
 
 
+def test_an_edited_formula_and_an_edited_sum_are_compiled_again(tmp_path, folder):
+    assert run(SUM, folder, edited(tmp_path, "_exact.py", "total = a + b", "total = a + b  # exact")) == "192.0"
+    formula = "losses/margin_ranking.py", "-y * (x1 - x2) + margin\n", "-y * (x1 - x2) + margin + type(margin)(1)\n"
+    assert run(SUM, folder, edited(tmp_path, *formula)) == "256.0"
+    edited(tmp_path, *formula[:2], formula[1])
+    assert run(SUM, folder, edited(tmp_path, "_exact.py", "total = a + b", "total = a + b + b")) != "192.0"
+
+
+@environment
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: b"\0" * 4096, lambda data: data[: len(data) // 2]])
 def test_a_damaged_file_is_compiled_again(filled, damage):
     for path in filled.iterdir():
@@ -120,6 +144,7 @@ def test_a_changed_byte_is_noticed(filled):
     assert run(COMPILATIONS, filled) == "3.0 True"
 
 
+@environment
 @pytest.mark.parametrize("mode", [0o720, 0o702])
 def test_a_folder_that_others_can_write_is_not_used(filled, mode):
     filled.chmod(mode)
@@ -128,6 +153,7 @@ def test_a_folder_that_others_can_write_is_not_used(filled, mode):
     assert sorted(path.name for path in filled.iterdir()) == before
 
 
+@environment
 def test_a_file_that_others_can_write_is_not_used(filled):
     for path in filled.iterdir():
         path.chmod(0o666)
@@ -144,7 +170,10 @@ class Trespass:
         return os.mkdir, (str(self.trace),)
 
 
-@pytest.mark.parametrize("mode, is_loaded", [(0o700, True), (0o720, False), (0o702, False)])
+@pytest.mark.parametrize(
+    "mode, is_loaded",
+    [(0o700, True), pytest.param(0o720, False, marks=environment), (0o702, False)],
+)
 def test_what_others_could_have_written_is_not_unpickled(tmp_path, filled, mode, is_loaded):
     trace = tmp_path / "trace"
     data = pickle.dumps(Trespass(trace))
@@ -155,6 +184,7 @@ def test_what_others_could_have_written_is_not_unpickled(tmp_path, filled, mode,
     assert trace.exists() is is_loaded
 
 
+@environment
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
 def test_what_belongs_to_another_user_is_not_used(filled):
     for path in filled.iterdir():
@@ -167,6 +197,7 @@ def test_what_belongs_to_another_user_is_not_used(filled):
     assert list(filled.iterdir()) == []
 
 
+@environment
 def test_a_link_to_a_folder_is_not_used(tmp_path, filled):
     link = tmp_path / "link"
     link.symlink_to(filled)
@@ -225,6 +256,7 @@ def of_root(monkeypatch):
         yield folder
 
 
+@environment
 @only_root
 def test_a_folder_of_roots_is_read_by_every_user_and_written_by_root(of_root):
     assert run(COMPILATIONS, of_root) == "3.0 True"
@@ -235,6 +267,7 @@ def test_a_folder_of_roots_is_read_by_every_user_and_written_by_root(of_root):
     assert {path.name: path.stat().st_mode & 0o777 for path in of_root.iterdir()} == before
 
 
+@environment
 @only_root
 def test_a_folder_of_roots_that_others_can_write_is_not_unpickled(of_root):
     assert run(COMPILATIONS, of_root) == "3.0 True"
@@ -326,6 +359,7 @@ def test_others_may_read_files_where_root_chose_a_folder_that_they_may_read(
     assert (of_root / "file").stat().st_mode & 0o777 == expected
 
 
+@environment
 def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
@@ -333,6 +367,7 @@ def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):
     assert run(LOSS, HOME=str(blocked)) == "3.0"
 
 
+@environment
 def test_a_read_only_disk_is_done_without(folder):
     assert run(READ_ONLY + COMPILATIONS, folder) == "3.0 True"
     assert not folder.exists()
@@ -342,6 +377,7 @@ def test_a_read_only_disk_is_read(filled):
     assert run(READ_ONLY + COMPILATIONS, filled) == "3.0 False"
 
 
+@environment
 def test_a_full_disk_leaves_no_pieces(folder):
     assert run(FULL_DISK + COMPILATIONS, folder) == "3.0 True"
     assert list(folder.iterdir()) == []
@@ -349,26 +385,33 @@ def test_a_full_disk_leaves_no_pieces(folder):
     assert run(COMPILATIONS, folder) == "3.0 False"
 
 
+@environment
 def test_a_user_without_a_home_needs_none():
     assert run(NO_SUCH_USER + COMPILATIONS) == "3.0 True"
     assert not (PACKAGE.parent / "~").exists()
 
 
-def test_without_sources_nothing_tells_versions_apart(tmp_path, folder):
+@environment
+def test_without_sources_versions_are_told_apart_too(tmp_path, folder):
     package = tmp_path / "copy" / "numbarank"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    assert compileall.compile_dir(package, quiet=1, legacy=True)
-    for source in package.rglob("*.py"):
-        source.unlink()
-    assert run(COMPILATIONS, folder, package) == "3.0 True"
-    assert run(COMPILATIONS, folder, package) == "3.0 True"
+    exact = package / "_exact.py"
+    text = exact.read_text()
+    for source, is_compiled in ((text, "True"), (text, "False"), (text.replace("a + b", "b + a"), "True")):
+        exact.write_text(source)
+        assert compileall.compile_dir(package, quiet=1, legacy=True, force=True)
+        for path in package.rglob("*.py"):
+            path.unlink()
+        assert run(COMPILATIONS, folder, package) == f"3.0 {is_compiled}"
 
 
+@environment
 def test_a_relative_folder_is_not_used():
     assert run(COMPILATIONS, "relative") == "3.0 True"
     assert not (PACKAGE.parent / "relative").exists()
 
 
+@environment
 def test_several_processes_may_start_at_once(folder):
     command = [sys.executable, "-c", LOSS]
     options = {"env": {**os.environ, "NUMBARANK_CACHE_DIR": str(folder)}, "cwd": PACKAGE.parent, "text": True}

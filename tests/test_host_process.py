@@ -45,7 +45,10 @@ def run(program, layer="default", threads=2, **variables):
     return process.stdout
 
 
-@pytest.fixture(scope="module", params=["omp", "workqueue", "tbb"])
+OTHERS = [pytest.param(name, marks=pytest.mark.environment) for name in ("workqueue", "tbb")]
+
+
+@pytest.fixture(scope="module", params=["omp", *OTHERS])
 def layer(request):
     """A threading layer of numba's that works here."""
     if "No threading layer could be loaded" in start("no_loss", request.param, 2).stderr:
@@ -95,6 +98,7 @@ def test_asyncio_and_the_users_own_parallel_functions_call_losses(layer):
     assert run("workers", layer).endswith(FINISHED)
 
 
+@pytest.mark.environment
 @pytest.mark.skipif(importlib.util.find_spec("joblib") is None, reason="joblib is not installed")
 def test_joblib_workers_call_losses():
     assert run("loky_workers").endswith(FINISHED)
@@ -121,6 +125,7 @@ def test_a_thousand_times_the_same_bits(layer):
     assert run("a_thousand_times", layer, threads=4).endswith(FINISHED)
 
 
+@pytest.mark.environment
 def test_memory_stays_flat():
     assert run("leaks").endswith(FINISHED)
 

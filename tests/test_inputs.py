@@ -2,11 +2,12 @@
 
 import decimal
 import fractions
+import itertools
 
 import numpy as np
 import pytest
 import reference
-from helpers import FLOATS, REDUCTIONS, SIGNED_INTEGERS, assert_bits, assert_same, needs_bfloat16, put
+from helpers import FLOATS, REDUCTIONS, SIGNED_INTEGERS, assert_bits, assert_same, needs_bfloat16, put, shown
 
 import numbarank as nr
 
@@ -120,13 +121,14 @@ if reference.ml_dtypes:
         REFUSED[small] = np.ones(2, getattr(reference.ml_dtypes, small))
 
 
-@pytest.mark.parametrize("function", [nr.margin_ranking_loss, nr.margin_ranking_loss_and_grad])
 @pytest.mark.parametrize(("came", "value"), REFUSED.items(), ids=REFUSED.keys())
 @every_name
-def test_dtypes_are_refused_by_name(name, came, value, function):
+def test_dtypes_are_refused_by_name(name, came, value):
     allowed = r"(?=.*float32|.*float64|.*floating|.*astype)"
-    with pytest.raises(TypeError, match=rf"(?s)^{allowed}(?=.*\b{name}\b).*({came}|structured|string|str|bytes|void)"):
-        call_with(name, value, function)
+    words = rf"(?s)^{allowed}(?=.*\b{name}\b).*({came}|structured|string|str|bytes|void)"
+    for function in (nr.margin_ranking_loss, nr.margin_ranking_loss_and_grad):
+        with pytest.raises(TypeError, match=words):
+            call_with(name, value, function)
 
 
 @pytest.mark.parametrize("value", [np.array([True, False]), [True, False], True, np.True_, np.array(True)], ids=repr)
@@ -219,7 +221,7 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("shape", [(), (5,), (2, 3), (0,), (3, 0), (0, 2, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3), (3, 0)], ids=str)
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
 @every_name
 def test_odd_layouts_give_the_same(cpu, name, odd, shape):
@@ -278,7 +280,7 @@ def test_lists_may_hold_arrays_and_numpys_numbers(cpu, kind):
 
 
 @every_name
-@pytest.mark.parametrize("value", [None, "1", b"1", Duck([1.0]), nr.ones(1), {1.0}, range(2)], ids=str)
+@pytest.mark.parametrize("value", [None, "1", b"1", Duck([1.0]), nr.ones(1), {1.0}, range(2)], ids=shown)
 def test_lists_hold_nothing_that_is_converted_behind_the_back(name, value):
     for holder in ([value], (1.0, value), [[1.0], [value]]):
         with pytest.raises(TypeError, match=f"{name} does not make an array: it holds a"):
@@ -326,11 +328,8 @@ def test_overlap_goes_by_addresses(cpu, place, case):
         assert_same(out[0], -source.sum(axis=0, keepdims=True))
 
 
-@pytest.mark.parametrize("first", [0, 1, 2])
-@pytest.mark.parametrize("second", [0, 1, 2])
+@pytest.mark.parametrize(("first", "second"), list(itertools.permutations(range(3), 2)))
 def test_buffers_that_overlap_each_other(cpu, first, second):
-    if first == second:
-        pytest.skip("one buffer")
     memory = np.full(24, 7.0)
     out = [np.full(4, 7.0) for _ in range(3)]
     out[first], out[second] = memory[4:8], memory[7:11]
@@ -494,7 +493,7 @@ class EqualToAll:
 
 
 @pytest.mark.parametrize(
-    "wrong", [np.array("mean"), np.array(["mean", "sum"]), b"mean", ["mean"], EqualToAll()], ids=str
+    "wrong", [np.array("mean"), np.array(["mean", "sum"]), b"mean", ["mean"], EqualToAll()], ids=shown
 )
 def test_what_only_equals_a_reduction_is_none(wrong):
     for call in (nr.margin_ranking_loss, nr.margin_ranking_loss_and_grad):

@@ -366,18 +366,18 @@ HARD = [
 ]
 
 
-@reduced
 @pytest.mark.parametrize("size", [200] if SIMULATOR else [2_000, 50_000, 300_001])
 @pytest.mark.parametrize("dtype", [np.dtype("float32"), np.dtype("float64")], ids=str)
 @pytest.mark.parametrize("hard", HARD, ids=lambda make: make.__name__.strip("_"))
-def test_hard_sums(device, hard, dtype, size, reduction):
+def test_hard_sums(device, hard, dtype, size):
     losses = hard(np.random.default_rng(size), size, dtype).astype(dtype)
     x1 = np.zeros(size, dtype)
     arrays = [put(a, device) for a in (x1, losses, np.ones(size, dtype))]
     exact = reference.exact_sum(losses)
-    expected = reference.rounded(exact if reduction == "sum" else exact / size, dtype)
-    assert_within(nr.margin_ranking_loss(*arrays, reduction=reduction), expected, 1)
-    assert_within(nr.margin_ranking_loss_and_grad(*arrays, reduction=reduction)[0], expected, 1)
+    for reduction, total in (("sum", exact), ("mean", exact / size)):
+        expected = reference.rounded(total, dtype)
+        assert_within(nr.margin_ranking_loss(*arrays, reduction=reduction), expected, 1)
+        assert_within(nr.margin_ranking_loss_and_grad(*arrays, reduction=reduction)[0], expected, 1)
 
 
 @pytest.mark.parametrize("dtype", FLOATS[2:])

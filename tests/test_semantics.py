@@ -46,19 +46,12 @@ def pair(values, dtype, device):
 
 @every_float
 @rows
-def test_value_of_a_pair(device, dtype, inputs, loss, grads):
+def test_value_and_gradients_of_a_pair(device, dtype, inputs, loss, grads):
     *arrays, margin = inputs
-    actual = nr.margin_ranking_loss(*pair(arrays, dtype, device), margin, reduction="none")
-    assert_same(actual, np.array([loss], dtype))
-
-
-@every_float
-@rows
-def test_gradients_of_a_pair(device, dtype, inputs, loss, grads):
-    *arrays, margin = inputs
-    actual, slopes = nr.margin_ranking_loss_and_grad(
-        *pair(arrays, dtype, device), margin, reduction="none", target_grad=True
-    )
+    given = pair(arrays, dtype, device)
+    alone = nr.margin_ranking_loss(*given, margin, reduction="none")
+    assert_same(alone, np.array([loss], dtype))
+    actual, slopes = nr.margin_ranking_loss_and_grad(*given, margin, reduction="none", target_grad=True)
     assert_same(actual, np.array([loss], dtype))
     for slope, expected in zip(slopes, grads, strict=True):
         assert_same(slope, np.array([expected], dtype))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
+from helpers import imported
 
 pytestmark = pytest.mark.usefixtures("cpu")
 
@@ -52,6 +53,7 @@ def run(tmp_path):
     return run_script
 
 
+@pytest.mark.environment
 def test_races_over_sizes(run):
     printed, record = run("--sizes", "1,1k", "--peers", "numpy,torch")
     assert "left out: torch: torch is not installed" in printed
@@ -93,6 +95,7 @@ def kernel_medians(rows, row):
     return [r["median_seconds"] for r in of_the_same_race(rows, row) if r["contestant"].startswith("ceiling")]
 
 
+@pytest.mark.environment
 def test_report_states_what_it_could_not_measure_and_fills_the_document(run, tmp_path):
     document = tmp_path / "performance.md"
     document.write_text("above\n<!-- report: begin -->\nold\n<!-- report: end -->\nbelow\n")
@@ -118,7 +121,7 @@ def test_wrong_names_are_refused(run):
 
 
 def test_picture_is_drawn(tmp_path):
-    pytest.importorskip("matplotlib")
+    imported("matplotlib")
     from pictures import draw
 
     rows = [
@@ -134,7 +137,7 @@ def test_picture_is_drawn(tmp_path):
 @pytest.mark.parametrize(("reduction", "target_dtype"), [("mean", "same"), ("sum", "int8"), ("none", "scalar")])
 @pytest.mark.parametrize("peer", ["numpy", "numexpr", "jax"])
 def test_peers_compute_the_same(peer, reduction, target_dtype):
-    pytest.importorskip(peer)
+    imported(peer)
     import contestants
 
     setting = contestants.Setting(reduction=reduction, target_dtype=target_dtype)

@@ -10,11 +10,11 @@ import sys
 import numpy as np
 import pytest
 import reference
-from helpers import REDUCTIONS, assert_same, assert_within, needs_bfloat16
+from helpers import REDUCTIONS, assert_same, assert_within, imported, needs_bfloat16
 
 import numbarank as nr
 
-torch = pytest.importorskip("torch", reason="torch is not installed: the losses on its tensors are not tested")
+torch = imported("torch")
 
 from torch.nn import functional as F  # noqa: E402
 

@@ -6,11 +6,22 @@ import warnings
 import numpy as np
 import pytest
 import reference
-from helpers import MANY, REDUCTIONS, SIMULATOR, assert_same, assert_within, leaf, put, random_pairs, ulps_apart
+from helpers import (
+    MANY,
+    REDUCTIONS,
+    SIMULATOR,
+    assert_same,
+    assert_within,
+    imported,
+    leaf,
+    put,
+    random_pairs,
+    ulps_apart,
+)
 
 import numbarank as nr
 
-torch = pytest.importorskip("torch", reason="torch is not installed: nothing to compare with (see CONTRIBUTING.md)")
+torch = imported("torch")
 
 from torch.nn import functional as F  # noqa: E402
 
@@ -142,7 +153,7 @@ def test_integer_targets_do_not_promote(device, floating, integer):
 def test_halves_differ_from_torch_by_two_ulp_of_the_largest_operand_at_most(device, name):
     dtype = reference.BFLOAT16 if name == "bfloat16" else np.dtype(name)
     if dtype is None:
-        pytest.skip("ml_dtypes is not installed: no bfloat16")
+        pytest.skip("ml_dtypes is not installed")
     # differences and margin of one sign, so that nothing cancels after torch's first rounding
     x1, x2, _ = random_pairs(MANY, dtype)
     high, low = np.maximum(x1, x2), np.minimum(x1, x2)

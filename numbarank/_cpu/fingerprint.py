@@ -20,6 +20,8 @@ def fingerprint(*roots):
         one = waiting.pop()
         if isinstance(one, (tuple, list)):
             waiting += one
+        elif type(one) is dict and all(isinstance(key, str) for key in one):
+            waiting += one.items()
         elif isinstance(one, _PLAIN):
             words.append(repr(one))
         elif id(one) not in seen:

@@ -277,21 +277,37 @@ def _folded(totals, chunks):
     return high, low
 
 
-@functools.cache
-def kernel(formula, wants_gradients):
-    """Return the loop over the pairs of a formula, ready to be compiled."""
+def _pair(formula):
+    """Return the function that returns the loss of a pair."""
+    value = part(formula.value)
+
+    @part
+    def pair(inputs, results, margin, k):
+        return value(read(inputs.x1, k), read(inputs.x2, k), type(margin)(read(inputs.y, k)), margin)
+
+    return pair
+
+
+def _pair_with_gradients(formula):
+    """Return the function that writes the gradients of a pair and returns its loss."""
     value, slope = part(formula.value), part(formula.slope)
 
     @part
     def pair(inputs, results, margin, k):
         x1, x2, y = read(inputs.x1, k), read(inputs.x2, k), type(margin)(read(inputs.y, k))
-        loss = value(x1, x2, y, margin)
-        if wants_gradients:
-            by_x1, by_y = slope(x1, x2, y, margin, read(inputs.upstream, k))
-            write(results.grad1, k, by_x1)
-            write(results.grad2, k, -by_x1)
-            write(results.grad_y, k, by_y)
-        return loss
+        by_x1, by_y = slope(x1, x2, y, margin, read(inputs.upstream, k))
+        write(results.grad1, k, by_x1)
+        write(results.grad2, k, -by_x1)
+        write(results.grad_y, k, by_y)
+        return value(x1, x2, y, margin)
+
+    return pair
+
+
+@functools.cache
+def kernel(formula, wants_gradients):
+    """Return the loop over the pairs of a formula, ready to be compiled."""
+    pair = _pair_with_gradients(formula) if wants_gradients else _pair(formula)
 
     @part
     def chunk_total(work, chunk):

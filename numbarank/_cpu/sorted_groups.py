@@ -82,9 +82,20 @@ def _order(rows, has, count, numbers, workspace):
     return size, find_blocks(keys, size, workspace.starts)
 
 
+@part
+def _sum(total, slopes, scores, rows, size, margin):
+    return total
+
+
+@part
+def _loss_of_count(active, slopes, scores, rows, size, margin):
+    high, low = slopes_times_scores(slopes, scores, rows, 0, size)
+    return loss_of_counts(margin, active, high, low)
+
+
 def _loop(wants_sums):
     """Return the loop over the groups whose rows are sorted, and their pairs counted or added up."""
-    merge_run = run_merger(wants_sums)
+    merge_run, loss_of = run_merger(wants_sums), _sum if wants_sums else _loss_of_count
 
     @part
     def groups_of_chunk(work, chunk):
@@ -107,13 +118,10 @@ def _loop(wants_sums):
             starts = workspace.starts
             work.pairs[group] = weight_of_pairs(numbers, rows.weights, has.weights, starts, blocks)
             start_run(rows.scores, workspace.runs, sums, 0, size)
-            loss = merge_run(
+            total = merge_run(
                 workspace.runs, workspace.spare, starts, 0, blocks, _levels_of(blocks), True, margin, is_squared, sums
             )
-            if not wants_sums:
-                high, low = slopes_times_scores(slopes, rows.scores, numbers, 0, size)
-                loss = loss_of_counts(margin, loss, high, low)
-            work.losses[group] = loss
+            work.losses[group] = loss_of(total, slopes, rows.scores, numbers, size, margin)
 
     def loop(
         scores, labels, weights, where, offsets, margin, is_squared, strategies, losses, pairs, sizes, rows, slopes,

@@ -1,0 +1,106 @@
+"""What a compiled loop is told by in the disk cache: everything of ours that it is made of, and nothing else."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import numbarank as nr
+from numbarank._cpu.fingerprint import fingerprint
+
+pytestmark = pytest.mark.usefixtures("cpu")
+
+PACKAGE = Path(nr.__file__).parent
+FINGERPRINTS = """
+import json
+from numbarank._cpu import every_pair, groups, pairs, shared_groups, sorted_groups, sorting, tasks
+from numbarank._cpu.compiler import CompiledLoop
+from numbarank._cpu.fingerprint import fingerprint
+from numbarank.losses.margin_ranking import FORMULA
+loops = {
+    "forward": pairs.kernel(FORMULA, False),
+    "gradients": pairs.kernel(FORMULA, True),
+    "careful": pairs.careful_kernel(FORMULA),
+    "count pairs": every_pair.count_pairs,
+    "sum pairs": every_pair.sum_pairs,
+    "count groups": sorted_groups.count_groups,
+    "sum groups": sorted_groups.sum_groups,
+    "merge": shared_groups._merge_counting,
+    "level": shared_groups._count_level,
+    "digits": sorting._count_digit_loop,
+    "write": groups._write_loop,
+    "launch": CompiledLoop("launch", tasks._launch),
+}
+print(json.dumps({name: fingerprint(*loop._dispatcher._cache._roots) for name, loop in loops.items()}))
+"""
+PAIRS = {"forward", "gradients", "careful"}
+LISTS = {"count pairs", "sum pairs", "count groups", "sum groups", "merge", "level"}
+EVERY = PAIRS | LISTS | {"digits", "write", "launch"}
+SHORT = {"count pairs", "sum pairs", "count groups", "sum groups"}
+
+
+def fingerprints(package):
+    command = [sys.executable, "-c", FINGERPRINTS]
+    return json.loads(subprocess.run(command, cwd=package.parent, capture_output=True, check=True).stdout)
+
+
+@pytest.fixture(scope="module")
+def as_it_is():
+    return fingerprints(PACKAGE)
+
+
+def test_every_loop_has_its_own(as_it_is):
+    assert set(as_it_is) == EVERY
+    assert len(set(as_it_is.values())) == len(EVERY)
+
+
+@pytest.mark.parametrize(
+    "file, old, new, changed",
+    [
+        ("_exact.py", "total = a + b", "total = b + a", PAIRS | SHORT),
+        ("_exact.py", "slope * factor if", "factor * slope if", {"count pairs", "sum pairs", "write"}),
+        ("_hinge.py", "+ margin", "- margin", LISTS),
+        ("losses/margin_ranking.py", "z < zero", "z <= zero", PAIRS),
+        ("losses/margin_ranking.py", "d * -y", "-d * y", {"gradients"}),
+        ("_cpu/pairs.py", "BLOCK = 8192", "BLOCK = 4096", PAIRS),
+        ("_cpu/pairs.py", "DOWN = 2.0**-64", "DOWN = 2.0**-32", {"careful"}),
+        ("_cpu/memory.py", "LANES = 64", "LANES = 128", PAIRS | SHORT),
+        ("_cpu/memory.py", "AHEAD, CACHE_LINE = 1536", "AHEAD, CACHE_LINE = 2048", {"forward", "gradients"}),
+        ("_cpu/memory.py", "_BITS(0x7FFF)", "_BITS(0x8000)", PAIRS | {"count pairs", "sum pairs"} | SHORT),
+        ("_cpu/exact.py", "RUNNING = 16", "RUNNING = 32", {"count pairs", "sum pairs", "count groups"}),
+        ("_cpu/every_pair.py", "GRADES = -32, 64", "GRADES = -32, 32", {"count pairs", "sum pairs"}),
+        ("_cpu/merging.py", "FEW_LEVELS = 32", "FEW_LEVELS = 64", {"count groups", "sum groups", "merge"}),
+        ("_cpu/sorting.py", "BUCKETS, DIGITS = 256", "BUCKETS, DIGITS = 128", SHORT | {"digits"}),
+        ("_cpu/rows.py", "pairs += below * weight", "pairs += weight * below", SHORT),
+        ("_cpu/groups.py", "/ work.divisor", "* work.divisor", {"write"}),
+        ("_cpu/tasks.py", "_WORD(0))", "_WORD(1))", EVERY - {"launch"}),
+        ("_cpu/tasks.py", "np.int64(index_)", "index_", {"launch"}),
+        ("_cpu/compiler.py", '"error_model": "numpy"', '"error_model": "python"', EVERY),
+    ],
+)
+def test_an_edit_changes_the_loops_that_it_is_part_of(tmp_path, as_it_is, file, old, new, changed):
+    package = tmp_path / "numbarank"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (package / file).read_text()
+    assert old in text
+    (package / file).write_text(text.replace(old, new))
+    edited = fingerprints(package)
+    assert {name for name in EVERY if edited[name] != as_it_is[name]} == changed
+
+
+def test_words_change_nothing(tmp_path, as_it_is):
+    package = tmp_path / "numbarank"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in package.rglob("*.py"):
+        path.write_text("# one more line\n" + path.read_text().replace('"""Return ', '"""Give back '))
+    assert fingerprints(package) == as_it_is
+
+
+def test_sets_have_one_order():
+    def function(number):
+        return number in {"one", "two", "three", "four"}
+
+    assert fingerprint(function) == fingerprint(function)
