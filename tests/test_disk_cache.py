@@ -105,14 +105,16 @@ def test_the_cache_can_be_switched_off(filled):
 SUM = """
 import numpy as np
 import numbarank as nr
-print(float(nr.margin_ranking_loss(np.zeros(64, np.float32), np.full(64, 3, np.float32), 1, reduction="sum")))
+losses = np.zeros(129, np.float32)
+losses[::64] = 2**24, 1, 1  # one running sum adds them up
+print(int(nr.margin_ranking_loss(np.zeros_like(losses), losses, 1, reduction="sum")))
 """
 
 
 def edited(tmp_path, file, old, new):
     """Return a copy of the package in which every occurrence of a text is another one."""
     package = tmp_path / "copy" / "numbarank"
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     text = (PACKAGE / file).read_text()
     assert old in text
     (package / file).write_text(text.replace(old, new))
@@ -120,11 +122,11 @@ def edited(tmp_path, file, old, new):
 
 
 def test_an_edited_formula_and_an_edited_sum_are_compiled_again(tmp_path, folder):
-    assert run(SUM, folder, edited(tmp_path, "_exact.py", "total = a + b", "total = a + b  # exact")) == "192.0"
-    formula = "losses/margin_ranking.py", "-y * (x1 - x2) + margin\n", "-y * (x1 - x2) + margin + type(margin)(1)\n"
-    assert run(SUM, folder, edited(tmp_path, *formula)) == "256.0"
-    edited(tmp_path, *formula[:2], formula[1])
-    assert run(SUM, folder, edited(tmp_path, "_exact.py", "total = a + b", "total = a + b + b")) != "192.0"
+    formula = "losses/margin_ranking.py", "-y * (x1 - x2) + margin\n", "-y * (x1 - x2) + margin + type(margin)(2)\n"
+    error = "_exact.py", "(a - (total - part)) + (b - part)", "part - part"
+    assert run(SUM, folder) == str(2**24 + 2)
+    assert run(SUM, folder, edited(tmp_path / "formula", *formula)) == str(2**24 + 2 + 2 * 129)
+    assert run(SUM, folder, edited(tmp_path / "sum", *error)) == str(2**24)
 
 
 @environment
