@@ -71,7 +71,8 @@ class LoopLibrary(JITCodeLibrary):
         for function in self._final_module.functions:
             if function.name in parts:
                 function.linkage = "internal"
-        super()._optimize_final_module()
+        manager, builder = self._codegen._module_pass_manager()
+        manager.run(self._final_module, builder)
 
 
 class LoopsCompiler(CompilerBase):

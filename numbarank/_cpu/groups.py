@@ -198,6 +198,12 @@ def _look_at_pairs(call, found, longest, chunks, launch):
     loop, pairs_per_row = every_pair.count_pairs, every_pair.PAIRS_PER_ROW
     if _wants_sums(call):
         loop, pairs_per_row = every_pair.sum_pairs, every_pair.PAIRS_PER_ROW_OF_SUMS
+    if np.diff(call.offsets).min() > 2 * pairs_per_row:  # all may have many pairs: then the other loop is not needed
+        every_pair.find_strategies(
+            call.labels.dtype, *call[1:5], found.strategies, block, pairs_per_row, chunks, launch
+        )  # fmt: skip
+        if not (found.strategies == EVERY_PAIR).any():
+            return 0.0, 0.0
     return loop(
         (call.scores.dtype, call.labels.dtype), *call[:7], call.power == 2, call.is_mean, pairs_per_row, call.losses,
         found.pairs, found.units, found.strategies, call.gradient, call.counts, block, chunks, launch,

@@ -283,8 +283,8 @@ def fill_row(typing_context, row, value):
     """Set all elements of a row."""
 
     def generate(context, builder, signature, arguments):
-        for k in range(LANES):
-            builder.store(arguments[1], builder.gep(arguments[0], [_BITS(k)]))
+        with cgutils.for_range(builder, _WORD(LANES)) as loop:
+            builder.store(arguments[1], builder.gep(arguments[0], [loop.index]))
         return context.get_dummy_value()
 
     if value == row.dtype:
@@ -316,12 +316,11 @@ def _stream(context, builder, element, source, target):
     hint = builder.module.add_metadata([_BITS(1)])
     with builder.if_else(is_aligned) as (aligned, unaligned):
         for branch, alignment in ((aligned, 16), (unaligned, 1)):
-            with branch:
-                for k in range(size // 16):
-                    value = builder.load(builder.gep(source, [_BITS(k)]), align=16)
-                    stored = builder.store(value, builder.gep(target, [_BITS(k)]), align=alignment)
-                    if branch is aligned:
-                        stored.set_metadata("nontemporal", hint)
+            with branch, cgutils.for_range(builder, _WORD(size // 16)) as loop:
+                value = builder.load(builder.gep(source, [loop.index]), align=16)
+                stored = builder.store(value, builder.gep(target, [loop.index]), align=alignment)
+                if branch is aligned:
+                    stored.set_metadata("nontemporal", hint)
 
 
 @intrinsic
@@ -339,8 +338,9 @@ def prefetch(typing_context, pointers, index, is_given):
             size = context.get_abi_sizeof(context.get_data_type(one.dtype)) * LANES
             with builder.if_then(given[k]):
                 start = builder.bitcast(builder.gep(values[k], [arguments[1]]), _OCTETS)
-                for line in range(AHEAD, AHEAD + size, CACHE_LINE):
-                    builder.call(function, [builder.gep(start, [_BITS(line)]), read_access, keep_close, data])
+                with cgutils.for_range(builder, _WORD(size // CACHE_LINE)) as loop:
+                    line = builder.gep(start, [builder.add(builder.mul(loop.index, _WORD(CACHE_LINE)), _WORD(AHEAD))])
+                    builder.call(function, [line, read_access, keep_close, data])
         return context.get_dummy_value()
 
     return types.none(pointers, types.int64, is_given), generate

@@ -225,6 +225,15 @@ class Work(NamedTuple):
     totals: Any
 
 
+@part
+def _with_lanes(high, low, sums, errors):
+    """Return the two parts of a total, and all running sums and their errors with them."""
+    for k in range(LANES):
+        high, error = _two_sum(high, np.float64(lane(sums, k)))
+        low += error + np.float64(lane(errors, k))
+    return high, low
+
+
 @functools.cache
 def careful_kernel(formula):
     """Return the loop that adds the losses in float64, scaled down, where none overflows that is finite."""
@@ -321,11 +330,12 @@ def kernel(formula, wants_gradients):
         all_inputs, input_masks = given_or_spare(work.inputs, spare_inputs, has_inputs, False)
         all_results, result_masks = given_or_spare(work.results, spare_results, has_results, is_large)
         last_results, last_masks = given_or_spare(work.results, spare_results, has_results, False)
-        chunk_end = min((chunk + 1) * work.chunk_length, work.size)
+        chunk_end = (chunk + 1) * work.chunk_length
+        chunk_end = chunk_end if chunk_end < work.size else work.size
         high = low = 0.0
         for start in range(chunk * work.chunk_length, chunk_end, BLOCK):
             sums, errors = lanes(margin), lanes(margin)
-            stop = min(start + BLOCK, chunk_end)
+            stop = start + BLOCK if start + BLOCK < chunk_end else chunk_end
             rows_end = start + (stop - start) // LANES * LANES
             for row in range(start, rows_end, LANES):
                 if is_large:
@@ -341,9 +351,7 @@ def kernel(formula, wants_gradients):
                         write(results.losses, k, pair(inputs, results, margin, k))
                 if is_large:
                     write_past_caches(work.results, row, spare_results, has_results)
-            for k in range(LANES):
-                high, error = _two_sum(high, np.float64(lane(sums, k)))
-                low += error + np.float64(lane(errors, k))
+            high, low = _with_lanes(high, low, sums, errors)
             inputs, results = rows_at(all_inputs, rows_end, input_masks), rows_at(last_results, rows_end, last_masks)
             for k in range(stop - rows_end):
                 loss = pair(inputs, results, margin, k)
@@ -354,41 +362,54 @@ def kernel(formula, wants_gradients):
         write(work.totals, 2 * chunk + 1, low)
 
     @part
-    def run_chunks(inputs, results, target, upstream, margin, divisor, total, wants_total, length, is_large, launch):
+    def run_chunks(work, divisor, total, launch):
         """Return whether the total is not finite, or overflowed on the way."""
-        size = inputs.x1.size
-        totals = stack_of(TOTALS, 0.0)
-        work = Work(
-            inputs=pointers(inputs),
-            has_inputs=are_given(inputs),
-            results=pointers(results),
-            has_results=are_given(results),
-            target=computed(inputs.x1, target),
-            upstream=computed(inputs.x1, upstream),
-            margin=computed(inputs.x1, margin),
-            size=size,
-            chunk_length=length,
-            wants_total=wants_total,
-            is_large=is_large,
-            totals=totals,
-        )
-        chunks = -(-size // length)
+        chunks = -(-work.size // work.chunk_length)
         run_tasks(chunk_total, work, chunks, launch)
-        high, low = _folded(totals, chunks)
-        if wants_total:
-            total[()] = (high + low) / divisor
-        return wants_total and not math.isfinite(high + low)
+        high, low = _folded(work.totals, chunks)
+        if work.wants_total:
+            total[0] = type(total[0])((high + low) / divisor)
+        rest = high + low
+        return work.wants_total and rest - rest != 0
 
     def forward(x1, x2, y, target, margin, divisor, total, wants_total, losses, length, is_large, launch):
         inputs, results = Inputs(x1, x2, y, None), Results(losses, None, None, None)
-        return run_chunks(inputs, results, target, 0.0, margin, divisor, total, wants_total, length, is_large, launch)
+        work = Work(
+            pointers(inputs),
+            are_given(inputs),
+            pointers(results),
+            are_given(results),
+            computed(x1, target),
+            computed(x1, 0.0),
+            computed(x1, margin),
+            x1.size,
+            length,
+            wants_total,
+            is_large,
+            stack_of(TOTALS, 0.0),
+        )
+        return run_chunks(work, divisor, pointers((total,))[0], launch)
 
     def gradients(
         x1, x2, y, target, margin, divisor, total, wants_total, losses, length, is_large, launch,
         upstream, above, grad1, grad2, grad_y,
     ):  # fmt: skip
         inputs, results = Inputs(x1, x2, y, upstream), Results(losses, grad1, grad2, grad_y)
-        return run_chunks(inputs, results, target, above, margin, divisor, total, wants_total, length, is_large, launch)
+        work = Work(
+            pointers(inputs),
+            are_given(inputs),
+            pointers(results),
+            are_given(results),
+            computed(x1, target),
+            computed(x1, above),
+            computed(x1, margin),
+            x1.size,
+            length,
+            wants_total,
+            is_large,
+            stack_of(TOTALS, 0.0),
+        )
+        return run_chunks(work, divisor, pointers((total,))[0], launch)
 
     name = f"{formula.value.__module__} {wants_gradients}"
     return CompiledLoop(name, gradients if wants_gradients else forward, ("x1", "x2", "y", "upstream"))
