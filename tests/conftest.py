@@ -135,6 +135,16 @@ def pytest_deselected(items):
         deselected.update([why] if why else [])
 
 
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # of one of several processes: the first one writes the report
+        session.config.workeroutput["deselected"] = dict(deselected)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    deselected.update(collections.Counter(getattr(node, "workeroutput", {}).get("deselected", {})) - deselected)
+
+
 def reason_of(report):
     """Say why a test or a file was skipped."""
     reason = report.longrepr[2].removeprefix("Skipped: ")
