@@ -30,6 +30,7 @@ ARGUMENTS = [
 ]
 NOT_SLOW = ["-k", "not sizes and not hard and not many and not threads and not special_loss and not subprocess"]
 KERNELS = ["tests/test_margin_ranking.py", "-k", "(sizes or one_special or threads) and float64 or formula"]
+LISTS = ["tests/test_pairwise_hinge.py", "-k", "one_list or every_kind or threads or few_and_of_many"]
 # file -> functions (None is all), seconds a break may take, and the runs of pytest that should notice it
 PARTS = {
     "numbarank/losses/margin_ranking.py": (
@@ -54,7 +55,12 @@ PARTS = {
     ),
     "numbarank/_cpu/threads.py": (None, 300, [({}, ["tests/test_host_process.py", "-m", "not slow"])]),
     "numbarank/_cpu/cache.py": (None, 300, [({}, ["tests/test_disk_cache.py", "-m", "not slow"])]),
+    "numbarank/_cpu/fingerprint.py": (None, 300, [({}, ["tests/test_fingerprint.py"])]),
     "numbarank/_cpu/pairs.py": (None, 300, [({}, KERNELS)]),
+    **{
+        f"numbarank/_cpu/{name}.py": (None, 300, [({}, LISTS)])
+        for name in ("every_pair", "groups", "merging", "rows", "shared_groups", "sorted_groups", "sorting")
+    },
 }
 
 COMPARISONS = [

@@ -55,6 +55,8 @@ class LoopLibrary(JITCodeLibrary):
     """The code of a loop with all of its parts, those of parts included."""
 
     def add_linking_library(self, library):
+        if library in self._linking_libraries:
+            return
         super().add_linking_library(library)
         if isinstance(library, PartLibrary):
             for part_of_part in library._linking_libraries:
@@ -169,10 +171,7 @@ class CompiledLoop:
         return function(*arguments)
 
     def compile(self, arguments):
-        """Return the compiled function for arguments like these; it takes no others, and checks nothing.
-
-        A Python number, integers included, is taken as float64.
-        """
+        """Return the compiled function for arguments like these; it takes no others, and checks nothing."""
         kinds = tuple(map(_kind, arguments, self._is_read_only))
         return _away_from_signals(self._compile, kinds)
 
