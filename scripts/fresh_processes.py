@@ -74,6 +74,16 @@ PEERS = {
     "torch": Program(PAIRS + IMPORT_TORCH + BACKWARD + FINISH),
     "torch.compile": Program(PAIRS + IMPORT_TORCH + COMPILE + BACKWARD + FINISH),
 }
+EMPTY_FUNCTION = """
+import numba
+numba.njit("float64(float64)")(lambda number: number)
+"""
+LOSS = "\nloss = 1\n"
+FLOORS = {  # what our own first call cannot do without
+    "NumPy alone": Program(PAIRS + LOSS + FINISH),
+    "import numba": Program(PAIRS + "import numba" + LOSS + FINISH),
+    "numba, an empty function": Program(PAIRS + EMPTY_FUNCTION + LOSS + FINISH),
+}
 
 
 def cold_and_warm(source, cache, package=HERE.parent, name="numbarank"):

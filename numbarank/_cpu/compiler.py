@@ -130,7 +130,7 @@ class LoopCompiler(LoopsCompiler):
         super().__init__(typing_context, target_context, library, *others)
 
 
-_OPTIONS = {"error_model": "numpy", "nogil": True}
+_OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 
 def part(function):
@@ -156,7 +156,7 @@ class CompiledLoop:
 
     def __init__(self, name, function, inputs=(), parallel=False):
         if parallel:
-            self._dispatcher = numba.njit(**_OPTIONS, parallel=True)(function)
+            self._dispatcher = numba.njit(error_model="numpy", nogil=True, parallel=True)(function)
         else:
             self._dispatcher = numba.njit(**_OPTIONS, no_cfunc_wrapper=True, pipeline_class=LoopCompiler)(function)
         self._dispatcher._cache = DiskCache(name, (function, *_COMPILED_WITH))
