@@ -130,6 +130,7 @@ class LoopCompiler(LoopsCompiler):
         super().__init__(typing_context, target_context, library, *others)
 
 
+# no reference is counted: the caller of a loop keeps its arrays
 _OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 

@@ -88,13 +88,17 @@ def order_rows(scores, labels, weights, where, launch):
     starts = np.empty(len(firsts) + 2, np.int32)
     starts[0], starts[-1] = 0, len(rows)
     np.add(firsts, 1, out=starts[1:-1], casting="unsafe")
+    del keys, firsts
     return Order(rows, starts, _weight_of_pairs(rows, weights, starts))
 
 
 def _weight_of_pairs(rows, weights, starts):
     """Return the sum of the weights of all pairs; without weights that is the number of pairs."""
     blocks = np.add.reduceat(weights[rows], starts[:-1]) if weights.size else np.diff(starts).astype(np.float64)
-    return float(np.dot(np.cumsum(blocks) - blocks, blocks))
+    pairs = np.cumsum(blocks)
+    pairs -= blocks
+    pairs *= blocks
+    return float(pairs.sum())
 
 
 # ---------------------------------------------------------------- merging
