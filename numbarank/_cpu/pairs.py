@@ -1,4 +1,4 @@
-"""One walk over pairs: their losses, gradients and total, serial or parallel, with the same bits either way.
+"""One pass over pairs: their losses, gradients and total, serial or parallel, with the same bits either way.
 
 A total is exact to the last place: every block of pairs keeps 64 running sums (lanes), each with its rounding errors
 beside it, in the compute type; the lanes are folded in float64, and the blocks added in their order.
@@ -45,7 +45,7 @@ _loops, _plain_loops = {}, {}
 
 
 def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, grad_y, wants_total):
-    """Walk once over the pairs, fill the buffers given and return the total if it is asked for.
+    """Pass once over the pairs, fill the buffers given and return the total if it is asked for.
 
     Parameters
     ----------
