@@ -73,8 +73,7 @@ class LoopLibrary(JITCodeLibrary):
         for function in self._final_module.functions:
             if function.name in parts:
                 function.linkage = "internal"
-        manager, builder = self._codegen._module_pass_manager()
-        manager.run(self._final_module, builder)
+        super()._optimize_final_module()
 
 
 class LoopsCompiler(CompilerBase):
