@@ -148,7 +148,9 @@ def test_steps_have_names_of_their_own():
 def test_all_calls_run_on_a_device(cuda, monkeypatch):
     monkeypatch.setattr(_calls, "PAIRS", (2,))
     monkeypatch.setattr(_calls, "LISTS", ((3, 2),))
-    for step in _calls.steps(["float32"], has_lists=True, device=cuda):
+    steps = list(_calls.steps(["float32"], has_lists=True, device=cuda))
+    assert steps
+    for step in steps:
         step.run()
 
 

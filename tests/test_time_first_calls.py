@@ -118,7 +118,7 @@ def test_the_reason_is_the_line_that_names_the_error(processes):
 
 def test_programs_are_python(script, processes):
     for source in [row.source for row in script.ROWS.values()] + [one.source for one in processes.PEERS.values()]:
-        compile(source, "program", "exec")
+        assert compile(source, "program", "exec").co_code
 
 
 def test_options(script, capsys):
