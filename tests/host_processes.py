@@ -266,11 +266,11 @@ def interrupts():
     assert one_loss() == expected
     os.environ["NUMBARANK_CACHE"] = "0"
     compilations = Compilations(lambda: signal.raise_signal(signal.SIGINT))
-    target = np.ones(1, np.int16)
+    ones, target = np.ones(SIZE), np.ones(SIZE, np.int16)
     with contextlib.suppress(KeyboardInterrupt):
-        nr.margin_ranking_loss([1.0], [3.0], target)
+        nr.margin_ranking_loss(ones, 3 * ones, target)
         raise AssertionError("the interrupt did not reach the caller")
-    assert nr.margin_ranking_loss([1.0], [3.0], target, margin=1.0) == 3.0
+    assert nr.margin_ranking_loss(ones, 3 * ones, target, margin=1.0) == 3.0
     assert compilations.count == 1, "the interrupt stopped a compilation halfway"
 
 

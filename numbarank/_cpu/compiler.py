@@ -32,6 +32,7 @@ from numba.core.untyped_passes import (
 
 from numbarank._cpu.cache import DiskCache
 from numbarank._cpu.memory import HalfModel, array_type
+from numbarank._cpu.target import LoopDispatcher
 
 _compiling = threading.RLock()
 if hasattr(os, "register_at_fork"):  # a child would wait forever for the compiler that another thread had locked
@@ -130,12 +131,13 @@ class LoopCompiler(LoopsCompiler):
 
 
 # no reference is counted: the caller of a loop keeps its arrays
-_OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
+_OPTIONS = {"nopython": True, "error_model": "numpy", "nogil": True, "_nrt": False}
 
 
 def part(function):
     """Compile a part of loops."""
-    return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=PartCompiler)(function)
+    options = dict(_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return LoopDispatcher(function, targetoptions=options, pipeline_class=PartCompiler)
 
 
 _COMPILED_WITH = LoopsCompiler, PartCompiler, PartLibrary, LoopCompiler, LoopLibrary, part, array_type, HalfModel
@@ -158,7 +160,8 @@ class CompiledLoop:
         if parallel:
             self._dispatcher = numba.njit(error_model="numpy", nogil=True, parallel=True)(function)
         else:
-            self._dispatcher = numba.njit(**_OPTIONS, no_cfunc_wrapper=True, pipeline_class=LoopCompiler)(function)
+            options = dict(_OPTIONS, no_cfunc_wrapper=True)
+            self._dispatcher = LoopDispatcher(function, targetoptions=options, pipeline_class=LoopCompiler)
         self._dispatcher._cache = DiskCache(name, (function, *_COMPILED_WITH))
         self._is_read_only = [argument in inputs for argument in inspect.signature(function).parameters]
         self._functions = {}

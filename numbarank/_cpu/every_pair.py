@@ -337,44 +337,6 @@ def _write_rows(order, work, size, factor, results, has_results):
             results.counts[order.rows[i]] = work.active[i]
 
 
-class Labels(NamedTuple):
-    """What the tasks share that find the strategies."""
-
-    given: Any
-    has: Any
-    offsets: Any
-    strategies: Any
-    block: Any
-    groups: Any
-    chunks: Any
-    places: Any
-    pairs_per_row: Any
-
-
-@part
-def _strategies_of_chunk(work, chunk):
-    (block,) = moved((work.block,), chunk * WORKSPACES * work.places)
-    order = _order_workspace(block, work.places, work.given.labels)
-    first = first_group(chunk, work.chunks, work.offsets, work.groups)
-    for group in range(first, first_group(chunk + 1, work.chunks, work.offsets, work.groups)):
-        start, count = work.offsets[group], work.offsets[group + 1] - work.offsets[group]
-        if count < SHARED_FROM:
-            _, blocks = order_rows(moved(work.given, start), work.has, count, order)
-            has_few_pairs = _has_few_pairs(order.starts, blocks, work.pairs_per_row)
-            work.strategies[group] = np.int8(EVERY_PAIR if has_few_pairs else SORTED)
-
-
-def _find(labels, weights, where, offsets, strategies, block, pairs_per_row, chunks, launch):
-    given = Rows(None, labels, weights, where)
-    arrays = pointers((offsets, strategies, block))
-    places = len(block) // (chunks * WORKSPACES)
-    work = Labels(pointers(given), are_given(given), *arrays, len(strategies), chunks, places, pairs_per_row)
-    run_tasks(_strategies_of_chunk, work, chunks, launch)
-
-
-find_strategies = CompiledLoop("strategies", _find, ("labels", "weights", "where", "offsets"))
-
-
 def _loop(wants_sums):
     """Return the loop over the groups in which every pair is looked at, and counted or added up."""
     make_workspace, add_pairs = (_sums_workspace, _sum) if wants_sums else (_counts_workspace, _count)

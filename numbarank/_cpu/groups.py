@@ -194,20 +194,33 @@ def _wants_sums(call):
 
 def _look_at_pairs(call, found, longest, chunks, launch):
     """Find the strategy of each group, and the pairs of those of which each is looked at; return their totals."""
-    block = np.empty(chunks * every_pair.WORKSPACES * every_pair.places_for(longest))
     loop, pairs_per_row = every_pair.count_pairs, every_pair.PAIRS_PER_ROW
     if _wants_sums(call):
         loop, pairs_per_row = every_pair.sum_pairs, every_pair.PAIRS_PER_ROW_OF_SUMS
-    if np.diff(call.offsets).min() > 2 * pairs_per_row:  # all may have many pairs: then the other loop is not needed
-        every_pair.find_strategies(
-            call.labels.dtype, *call[1:5], found.strategies, block, pairs_per_row, chunks, launch
-        )  # fmt: skip
-        if not (found.strategies == EVERY_PAIR).any():
-            return 0.0, 0.0
+    sizes = np.diff(call.offsets)
+    if sizes.min() > 4 * pairs_per_row and not _have_few_pairs(call, sizes, pairs_per_row).any():
+        found.strategies[sizes < SHARED_FROM] = SORTED
+        return 0.0, 0.0
+    block = np.empty(chunks * every_pair.WORKSPACES * every_pair.places_for(longest))
     return loop(
         (call.scores.dtype, call.labels.dtype), *call[:7], call.power == 2, call.is_mean, pairs_per_row, call.losses,
         found.pairs, found.units, found.strategies, call.gradient, call.counts, block, chunks, launch,
     )  # fmt: skip
+
+
+def _have_few_pairs(call, sizes, pairs_per_row):
+    """Tell for long groups whether they may have no more than so many pairs a row.
+
+    Then all but ``2 * pairs_per_row`` of the rows have one label: here the median of three. If that is another one, a
+    group is sorted of which to look at every pair would be faster.
+    """
+    starts, ends = call.offsets[:-1], call.offsets[1:]
+    label = np.sort([call.labels[starts], call.labels[(starts + ends) // 2], call.labels[ends - 1]], axis=0)[1]
+    has_label = call.labels == np.repeat(label, sizes)
+    if call.where.size:
+        has_label &= call.where != 0
+        sizes = np.add.reduceat(call.where, starts, dtype=np.int64)
+    return np.add.reduceat(has_label, starts, dtype=np.int64) >= sizes - 2 * pairs_per_row
 
 
 def _sort_groups(call, found, longest, chunks, launch):

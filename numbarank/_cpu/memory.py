@@ -18,7 +18,7 @@ from numba.extending import intrinsic, models, register_model
 LANES = 64
 AHEAD, CACHE_LINE = 1536, 64  # bytes; of distances from 256 to 16,384, those around 1,536 were the fastest
 _OCTETS = ir.IntType(8).as_pointer()
-_FLOAT, _WORD, _BITS, _SHORT = ir.FloatType(), ir.IntType(64), ir.IntType(32), ir.IntType(16)
+_FLOAT, _WORD, _BITS, _SHORT, _BIT = ir.FloatType(), *map(ir.IntType, (64, 32, 16, 1))
 
 
 class HalfType(types.Type):
@@ -123,18 +123,22 @@ def pointer_into(typing_context, block, octets, like):
 
 @intrinsic
 def are_given(typing_context, arrays):
-    """Return for each array of a tuple whether it has elements; None has none."""
+    """Return a mask for each array of a tuple: all bits where it has elements, or else none; None has none."""
 
     def generate(context, builder, signature, arguments):
         values = [
-            builder.icmp_signed(">", cgutils.create_struct_proxy(array)(context, builder, value).nitems, _WORD(0))
+            _mask(builder, cgutils.create_struct_proxy(array)(context, builder, value).nitems)
             if _is_array(array)
-            else cgutils.false_bit
+            else _WORD(0)
             for array, value in zip(arrays, cgutils.unpack_tuple(builder, arguments[0]), strict=True)
         ]
         return context.make_tuple(builder, signature.return_type, values)
 
-    return _tuple_like(arrays, [types.boolean] * len(arrays))(arrays), generate
+    return _tuple_like(arrays, [types.int64] * len(arrays))(arrays), generate
+
+
+def _mask(builder, number):
+    return builder.sext(builder.icmp_signed("!=", number, _WORD(0)), _WORD)
 
 
 def _is_array(one):
@@ -249,18 +253,18 @@ def spare_rows(typing_context, pointers):
 @intrinsic
 def given_or_spare(typing_context, pointers, spare, is_given, is_staged):
     """Return each pointer of a tuple, or its spare row if it is not given, or staged; and the masks for ``rows_at``."""
-    masks_type = _tuple_like(pointers, [types.int64] * len(pointers))
 
     def generate(context, builder, signature, arguments):
         values, spares, given = (cgutils.unpack_tuple(builder, one) for one in arguments[:3])
-        is_direct = [builder.and_(one, builder.not_(arguments[3])) for one in given]
+        masks = [builder.select(arguments[3], _WORD(0), one) for one in given]
         chosen = _each_pointer(
-            context, builder, pointers, values, lambda k: builder.select(is_direct[k], values[k], spares[k])
-        )
-        masks = context.make_tuple(builder, masks_type, [builder.sext(one, _WORD) for one in is_direct])
+            context, builder, pointers, values,
+            lambda k: builder.select(builder.trunc(masks[k], _BIT), values[k], spares[k]),
+        )  # fmt: skip
+        masks = context.make_tuple(builder, is_given, masks)
         return context.make_tuple(builder, signature.return_type, [chosen, masks])
 
-    return types.Tuple((pointers, masks_type))(pointers, pointers, is_given, types.boolean), generate
+    return types.Tuple((pointers, is_given))(pointers, pointers, is_given, types.boolean), generate
 
 
 @intrinsic
@@ -300,7 +304,7 @@ def write_past_caches(typing_context, pointers, index, rows, is_given):
         values, sources, given = (cgutils.unpack_tuple(builder, arguments[k]) for k in (0, 2, 3))
         for k, one in enumerate(pointers):
             if isinstance(one, types.CPointer):
-                with builder.if_then(given[k]):
+                with builder.if_then(builder.trunc(given[k], _BIT)):
                     target = builder.gep(values[k], [arguments[1]])
                     _stream(context, builder, one.dtype, sources[k], target)
         return context.get_dummy_value()
@@ -336,7 +340,7 @@ def prefetch(typing_context, pointers, index, is_given):
             if not isinstance(one, types.CPointer):
                 continue
             size = context.get_abi_sizeof(context.get_data_type(one.dtype)) * LANES
-            with builder.if_then(given[k]):
+            with builder.if_then(builder.trunc(given[k], _BIT)):
                 start = builder.bitcast(builder.gep(values[k], [arguments[1]]), _OCTETS)
                 with cgutils.for_range(builder, _WORD(size // CACHE_LINE)) as loop:
                     line = builder.gep(start, [builder.add(builder.mul(loop.index, _WORD(CACHE_LINE)), _WORD(AHEAD))])

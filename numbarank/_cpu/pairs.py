@@ -40,6 +40,7 @@ MAX_CHUNKS = 1024
 TOTALS = 2 * MAX_CHUNKS
 PARALLEL_FROM = 50_000
 LARGE_FROM = 2_000_000
+CONVERTED_BELOW = 2048  # targets that are integers: longer ones are read as they are, by loops of their own
 DOWN = 2.0**-64
 _loops, _plain_loops = {}, {}
 
@@ -69,6 +70,8 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
             _flat, (x1, x2, y, upstream, losses, grad1, grad2, grad_y)
         )
     wants_gradients = grad1 is not None or grad2 is not None or grad_y is not None
+    if x1.size < CONVERTED_BELOW and isinstance(y, np.ndarray) and y.dtype.kind == "i":
+        y = y.astype(_absent(x1.dtype).computed.dtype)
     has_targets, has_upstream = isinstance(y, np.ndarray), isinstance(upstream, np.ndarray)
     size = x1.size
     key = (
@@ -122,6 +125,8 @@ def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad
         return run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, None, wants_total)
     target = 0.0
     if type(y) is np.ndarray:
+        if y.dtype is not dtype and size < CONVERTED_BELOW:
+            y = y.astype(dtype)
         key = formula, dtype, y.dtype, grad1 is None
         loop, no_scores, no_numbers, total = _plain_loops.get(key) or (None, *_absent(dtype))
     else:
