@@ -5,6 +5,7 @@ its array, or nowhere where that is None. The two half types are widened to floa
 way out. The types decide while compiling, so one loop serves every combination.
 """
 
+import contextlib
 import functools
 import platform
 
@@ -123,18 +124,30 @@ def pointer_into(typing_context, block, octets, like):
 
 @intrinsic
 def are_given(typing_context, arrays):
-    """Return a mask for each array of a tuple: all bits where it has elements, or else none; None has none."""
+    """Return a mask for each array of a tuple: all bits where it has elements, or else none. None stays what it is.
+
+    Where there is no mask, a pointer is taken as given.
+    """
 
     def generate(context, builder, signature, arguments):
         values = [
             _mask(builder, cgutils.create_struct_proxy(array)(context, builder, value).nitems)
             if _is_array(array)
-            else _WORD(0)
+            else value
             for array, value in zip(arrays, cgutils.unpack_tuple(builder, arguments[0]), strict=True)
         ]
         return context.make_tuple(builder, signature.return_type, values)
 
-    return _tuple_like(arrays, [types.int64] * len(arrays))(arrays), generate
+    return _tuple_like(arrays, [types.int64 if _is_array(one) else one for one in arrays])(arrays), generate
+
+
+def _masked(masks):
+    """Return the places of a tuple's masks."""
+    return [k for k, mask in enumerate(masks) if mask == types.int64]
+
+
+def _if_given(builder, kind, mask):
+    return builder.if_then(builder.trunc(mask, _BIT)) if kind == types.int64 else contextlib.nullcontext()
 
 
 def _mask(builder, number):
@@ -255,13 +268,11 @@ def given_or_spare(typing_context, pointers, spare, is_given, is_staged):
     """Return each pointer of a tuple, or its spare row if it is not given, or staged; and the masks for ``rows_at``."""
 
     def generate(context, builder, signature, arguments):
-        values, spares, given = (cgutils.unpack_tuple(builder, one) for one in arguments[:3])
-        masks = [builder.select(arguments[3], _WORD(0), one) for one in given]
-        chosen = _each_pointer(
-            context, builder, pointers, values,
-            lambda k: builder.select(builder.trunc(masks[k], _BIT), values[k], spares[k]),
-        )  # fmt: skip
-        masks = context.make_tuple(builder, is_given, masks)
+        values, spares, masks = (cgutils.unpack_tuple(builder, one) for one in arguments[:3])
+        for k in _masked(is_given):
+            masks[k] = builder.select(arguments[3], _WORD(0), masks[k])
+            values[k] = builder.select(builder.trunc(masks[k], _BIT), values[k], spares[k])
+        chosen, masks = context.make_tuple(builder, pointers, values), context.make_tuple(builder, is_given, masks)
         return context.make_tuple(builder, signature.return_type, [chosen, masks])
 
     return types.Tuple((pointers, is_given))(pointers, pointers, is_given, types.boolean), generate
@@ -273,11 +284,10 @@ def rows_at(typing_context, pointers, index, masks):
 
     def generate(context, builder, signature, arguments):
         values, given = cgutils.unpack_tuple(builder, arguments[0]), cgutils.unpack_tuple(builder, arguments[2])
-
-        def row(k):
-            return builder.gep(values[k], [builder.and_(arguments[1], given[k])])
-
-        return _each_pointer(context, builder, pointers, values, row)
+        steps = [arguments[1]] * len(values)
+        for k in _masked(masks):
+            steps[k] = builder.and_(arguments[1], given[k])
+        return _each_pointer(context, builder, pointers, values, lambda k: builder.gep(values[k], [steps[k]]))
 
     return pointers(pointers, types.int64, masks), generate
 
@@ -304,7 +314,7 @@ def write_past_caches(typing_context, pointers, index, rows, is_given):
         values, sources, given = (cgutils.unpack_tuple(builder, arguments[k]) for k in (0, 2, 3))
         for k, one in enumerate(pointers):
             if isinstance(one, types.CPointer):
-                with builder.if_then(builder.trunc(given[k], _BIT)):
+                with _if_given(builder, is_given[k], given[k]):
                     target = builder.gep(values[k], [arguments[1]])
                     _stream(context, builder, one.dtype, sources[k], target)
         return context.get_dummy_value()
@@ -340,7 +350,7 @@ def prefetch(typing_context, pointers, index, is_given):
             if not isinstance(one, types.CPointer):
                 continue
             size = context.get_abi_sizeof(context.get_data_type(one.dtype)) * LANES
-            with builder.if_then(builder.trunc(given[k], _BIT)):
+            with _if_given(builder, is_given[k], given[k]):
                 start = builder.bitcast(builder.gep(values[k], [arguments[1]]), _OCTETS)
                 with cgutils.for_range(builder, _WORD(size // CACHE_LINE)) as loop:
                     line = builder.gep(start, [builder.add(builder.mul(loop.index, _WORD(CACHE_LINE)), _WORD(AHEAD))])

@@ -381,7 +381,7 @@ def kernel(formula, wants_gradients):
         inputs, results = Inputs(x1, x2, y, None), Results(losses, None, None, None)
         work = Work(
             pointers(inputs),
-            are_given(inputs),
+            are_given(Inputs(None, None, y, None)),
             pointers(results),
             are_given(results),
             computed(x1, target),
@@ -402,7 +402,7 @@ def kernel(formula, wants_gradients):
         inputs, results = Inputs(x1, x2, y, upstream), Results(losses, grad1, grad2, grad_y)
         work = Work(
             pointers(inputs),
-            are_given(inputs),
+            are_given(Inputs(None, None, y, upstream)),
             pointers(results),
             are_given(results),
             computed(x1, target),
