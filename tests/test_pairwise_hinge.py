@@ -632,3 +632,22 @@ def test_rax(cpu):
     where = rng.random((4, 12)) < 0.8
     expected = rax.pairwise_hinge_loss(scores, labels, where=where)
     assert_close(nr.pairwise_hinge_loss(scores, labels, where=where), float(expected))
+
+
+@pytest.mark.parametrize("masked", [0, 500])
+@pytest.mark.parametrize(("liked", "is_sorted"), [(20, False), (2500, True), (None, True)])
+def test_long_lists_of_few_pairs_are_not_sorted(cpu, monkeypatch, liked, is_sorted, masked):
+    from numbarank._cpu import every_pair, groups
+
+    monkeypatch.setattr(every_pair, "PAIRS_PER_ROW", 500)
+    sort_groups, calls = groups._sort_groups, []
+    monkeypatch.setattr(groups, "_sort_groups", lambda *call: (calls.append(call), sort_groups(*call)))
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(5000) if liked is None else (np.arange(5000) < liked) * 1
+    scores, where = rng.standard_normal(5000), np.arange(5000) >= masked
+    labels = np.roll(labels, masked + 300)
+    loss = nr.pairwise_hinge_loss(scores[None], labels[None], where=where[None], reduction="sum")
+    assert len(calls) == is_sorted
+    z = 1.0 - (scores[where][:, None] - scores[where])
+    pairs = (labels[where][:, None] > labels[where]) & (z > 0)
+    assert_close(loss, z[pairs].sum())

@@ -50,19 +50,23 @@ def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream
         The first row with a score, label or weight that cannot be computed with: nothing was written then. Or -1.
     """
     absent = _absent(scores.dtype)
+    if scores.ndim != 1:
+        scores, labels, weights, where, gradient, counts = map(
+            _flat, (scores, labels, weights, where, gradient, counts)
+        )
     call = Call(
-        scores=_flat(scores),
-        labels=_flat(labels),
-        weights=absent.numbers if weights is None else _flat(weights),
-        where=absent.flags if where is None else _flat(where).view(np.uint8),
-        offsets=groups.offsets,
-        upstream=np.array([upstream]) if type(upstream) is float else upstream,
-        margin=scores.dtype.type(margin),
-        power=power,
-        is_mean=is_mean,
-        losses=np.empty(len(groups)) if losses is None else losses,
-        gradient=absent.scores if gradient is None else _flat(gradient),
-        counts=absent.numbers if counts is None else _flat(counts),
+        scores,
+        labels,
+        absent.numbers if weights is None else weights,
+        absent.flags if where is None else where.view(np.uint8),
+        groups.offsets,
+        np.array([upstream]) if type(upstream) is float else upstream,
+        scores.dtype.type(margin),
+        power,
+        is_mean,
+        np.empty(len(groups)) if losses is None else losses,
+        absent.scores if gradient is None else gradient,
+        absent.numbers if counts is None else counts,
     )
     invalid = _first_invalid_row(call)
     if invalid >= 0:
@@ -93,7 +97,7 @@ def _absent(dtype):
 
 
 def _flat(array):
-    return array if array.ndim == 1 else array.reshape(-1)
+    return None if array is None else array.reshape(-1)
 
 
 class Call(NamedTuple):
@@ -116,7 +120,7 @@ class Call(NamedTuple):
 def _first_invalid_row(call):
     """Return the first row that takes part and cannot be computed with, or -1."""
     scores, labels, weights, where = call[:4]
-    is_valid = np.isfinite(scores).all() and (labels.dtype.kind != "f" or np.isfinite(labels).all())
+    is_valid = _are_finite(scores) and (labels.dtype.kind != "f" or _are_finite(labels))
     if is_valid and (weights.size == 0 or (weights.min() >= 0 and weights.max() < np.inf)):
         return -1
     invalid = ~np.isfinite(scores) | ~np.isfinite(labels)
@@ -125,6 +129,10 @@ def _first_invalid_row(call):
     if where.size:
         invalid &= where != 0
     return int(np.argmax(invalid)) if invalid.any() else -1
+
+
+def _are_finite(numbers):
+    return np.count_nonzero(np.isfinite(numbers)) == numbers.size  # faster than all() for short lists
 
 
 class Found(NamedTuple):
@@ -149,27 +157,28 @@ def _total(call, groups):
     is_parallel = call.scores.size >= PARALLEL_FROM and threads.may_run_parallel()
     chunks, launch = (numba.get_num_threads(), launcher()) if is_parallel else (1, ONE_THREAD)
     count, alone = len(groups), _longest_alone(groups)
-    found = Found(
-        np.full(count, SHARED, np.int8), np.zeros(count), np.ones(count), np.zeros(count, np.int64), _ROWS, _SLOPES
-    )
-    total = all_pairs = 0.0
-    if alone > 0:
+    found = Found(np.empty(count, np.int8), np.zeros(count), np.empty(count), _SIZES, _ROWS, _SLOPES)
+    if alone > 0 or groups.longest == 0:
         total, all_pairs = _look_at_pairs(call, found, alone, chunks, launch)
-    is_sorted = found.strategies != EVERY_PAIR
-    if is_sorted.any():
-        found = found._replace(rows=np.empty(len(call.scores), np.int32), slopes=np.empty(len(call.scores)))
+    else:
+        found.strategies.fill(SHARED)
+    may_be_sorted = groups.longest > 2 * _pairs_per_row(call)  # shorter ones cannot have more pairs
+    any_sorted = may_be_sorted and (found.strategies != EVERY_PAIR).any()
+    if any_sorted:
+        size = len(call.scores)
+        found = found._replace(sizes=np.empty(count, np.int64), rows=np.empty(size, np.int32), slopes=np.empty(size))
         if (found.strategies == SORTED).any():
             _sort_groups(call, found, alone, chunks, launch)
         for group in np.flatnonzero(found.strategies == SHARED):
             _share_group(call, found, group, launch)
         total, all_pairs = _sum_up(call.losses), _sum_up(found.pairs)
     divisor = all_pairs if call.is_mean and all_pairs > 0 else 1.0
-    if call.gradient.size and (call.is_mean or is_sorted.any()):
+    if call.gradient.size and (call.is_mean or any_sorted):
         _write_gradient(call, found, divisor, chunks, launch)
     return total / divisor
 
 
-_ROWS, _SLOPES = np.empty(0, np.int32), np.empty(0)
+_SIZES, _ROWS, _SLOPES = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0)
 
 
 def _longest_alone(groups):
@@ -192,15 +201,18 @@ def _wants_sums(call):
     return call.power == 2 or call.weights.size > 0
 
 
+def _pairs_per_row(call):
+    return every_pair.PAIRS_PER_ROW_OF_SUMS if _wants_sums(call) else every_pair.PAIRS_PER_ROW
+
+
 def _look_at_pairs(call, found, longest, chunks, launch):
     """Find the strategy of each group, and the pairs of those of which each is looked at; return their totals."""
-    loop, pairs_per_row = every_pair.count_pairs, every_pair.PAIRS_PER_ROW
-    if _wants_sums(call):
-        loop, pairs_per_row = every_pair.sum_pairs, every_pair.PAIRS_PER_ROW_OF_SUMS
-    sizes = np.diff(call.offsets)
-    if sizes.min() > 4 * pairs_per_row and not _have_few_pairs(call, sizes, pairs_per_row).any():
-        found.strategies[sizes < SHARED_FROM] = SORTED
-        return 0.0, 0.0
+    loop, pairs_per_row = every_pair.sum_pairs if _wants_sums(call) else every_pair.count_pairs, _pairs_per_row(call)
+    if longest > 4 * pairs_per_row:
+        sizes = np.diff(call.offsets)
+        if sizes.min() > 4 * pairs_per_row and not _have_few_pairs(call, sizes, pairs_per_row).any():
+            np.copyto(found.strategies, np.where(sizes < SHARED_FROM, SORTED, SHARED), casting="unsafe")
+            return 0.0, 0.0
     block = np.empty(chunks * every_pair.WORKSPACES * every_pair.places_for(longest))
     return loop(
         (call.scores.dtype, call.labels.dtype), *call[:7], call.power == 2, call.is_mean, pairs_per_row, call.losses,
