@@ -1,11 +1,12 @@
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
-.PHONY: help lint test sim ptx time
+.PHONY: help lint test sim emulate ptx time
 
 help:
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make test   run the tests and every example of the docs"
 	@echo "make sim    run the tests with the CUDA kernels under numba's simulator"
+	@echo "make emulate run all tests of the compiled CUDA kernels on an emulated driver"
 	@echo "make ptx    compile the CUDA kernels and check what comes out; no GPU needed"
 	@echo "make time   time the loss and its gradient on this machine"
 
@@ -18,6 +19,9 @@ test:
 
 sim:
 	NUMBA_ENABLE_CUDASIM=1 $(PYTHON) -m pytest tests
+
+emulate:
+	PYTHON=$(PYTHON) .ci/emulate all
 
 ptx:
 	$(PYTHON) -m pytest -m "not slow" tests/test_ptx.py

@@ -226,10 +226,12 @@ class AllPairs:
         offsets = [0, len(scores)] if offsets is None else offsets
         self.rows = len(scores)
         self.winners, self.losers, groups = pairs_of(labels, offsets, where)
-        z = -(scores[self.winners] - scores[self.losers]) + scores.dtype.type(margin)
+        margin = scores.dtype.type(margin)
+        self.active = -(scores[self.winners] - scores[self.losers]) + margin >= 0
+        wide = scores.astype(np.float64)
+        z = np.maximum(-(wide[self.winners] - wide[self.losers]) + np.float64(margin), 0)
         weights = np.ones(self.rows) if weights is None else np.asarray(weights, np.float64)
         self.weights = weights[self.winners] * weights[self.losers]
-        self.active, z = z >= 0, z.astype(np.float64)
         self.losses = self.weights * np.where(self.active, z**power, 0)
         self.slopes = self.weights * np.where(self.active, z if power == 2 else 1, 0) * power
         self.each = np.bincount(groups, self.losses, len(offsets) - 1)

@@ -11,7 +11,7 @@ import types
 import numpy as np
 import pytest
 import reference
-from helpers import FLOATS, assert_bits, assert_same, assert_within, host, put, random_pairs
+from helpers import FLOATS, SIMULATOR, assert_bits, assert_same, assert_within, host, put, random_pairs
 
 import numbarank as nr
 from numbarank import _dispatch
@@ -301,6 +301,25 @@ def test_an_address_that_is_not_aligned_is_refused():
     a = np.zeros(17, np.int8)[1:].view(np.float64)
     with pytest.raises(ValueError, match="not aligned"):
         nr.Tensor(Foreign(a))
+
+
+@pytest.mark.skipif(SIMULATOR, reason="the simulator has no memory of its own")
+@pytest.mark.parametrize("name", ["input1", "out"])
+@pytest.mark.parametrize("kind", ["in host memory", "longer than its memory", "before its memory", "never allocated"])
+def test_memory_that_is_not_on_the_device_is_refused(cuda, kind, name):
+    host_memory, there = np.ones((2, 3), np.float32), put(np.ones((2, 3), np.float32), cuda)
+    interface = dict(there.__cuda_array_interface__)
+    _, flag = interface["data"]
+    interface |= {
+        "in host memory": {"data": (host_memory.ctypes.data, flag)},
+        "longer than its memory": {"shape": (2**33, 3)},
+        "before its memory": {"strides": (-(2**33) * 4, 4)},
+        "never allocated": {"data": (2**20, flag)},
+    }[kind]
+    other = types.SimpleNamespace(__cuda_array_interface__=interface, there=there)
+    given = {"input1": there, "input2": there, "target": there, "reduction": "none", name: other}
+    with pytest.raises(BufferError, match=rf"^{name} .*(not on its device|allocated to)"):
+        nr.margin_ranking_loss(**given)
 
 
 @simulated

@@ -32,7 +32,7 @@ from numba.core.untyped_passes import (
 
 from numbarank._cpu.cache import DiskCache
 from numbarank._cpu.memory import HalfModel, array_type
-from numbarank._cpu.target import LoopDispatcher
+from numbarank._cpu.target import LoopCode, LoopDispatcher
 
 _compiling = threading.RLock()
 if hasattr(os, "register_at_fork"):  # a child would wait forever for the compiler that another thread had locked
@@ -140,7 +140,10 @@ def part(function):
     return LoopDispatcher(function, targetoptions=options, pipeline_class=PartCompiler)
 
 
-_COMPILED_WITH = LoopsCompiler, PartCompiler, PartLibrary, LoopCompiler, LoopLibrary, part, array_type, HalfModel
+_COMPILED_WITH = (
+    LoopsCompiler, PartCompiler, PartLibrary, LoopCompiler, LoopLibrary, LoopDispatcher, LoopCode, part, array_type,
+    HalfModel,
+)  # fmt: skip
 
 
 class CompiledLoop:

@@ -329,10 +329,7 @@ def _memory_of(array):
 
 def _extent(array):
     """Return the first address of an array and the one behind its last."""
-    first = driver.address(array)
-    steps = [(length - 1) * stride for length, stride in zip(array.shape, array.strides, strict=True)]
-    low, high = sum(step for step in steps if step < 0), sum(step for step in steps if step > 0)
-    return first + low, first + high + array.dtype.itemsize
+    return driver.extent(driver.address(array), array.shape, array.strides, array.dtype.itemsize)
 
 
 def flat(array):

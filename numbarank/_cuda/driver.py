@@ -12,7 +12,7 @@ try:
     from numba import cuda
     from numba.core import config
     from numba.cuda.cudadrv import devicearray
-    from numba.cuda.cudadrv.driver import CudaAPIError
+    from numba.cuda.cudadrv.driver import CudaAPIError, MemoryPointer, device_extents, get_devptr_for_active_ctx
     from numba.cuda.extending import intrinsic  # noqa: F401
 
     _problem = "no usable NVIDIA GPU and driver were found" if not cuda.is_available() else None
@@ -203,14 +203,32 @@ def address(array):
     return int(getattr(pointer, "value", pointer) or 0)
 
 
-def array_at(pointer, shape, strides, dtype, owner, stream=0):
-    """Return the array at an address on the current device; it keeps the owner alive. numba knows the dtype.
+def extent(pointer, shape, strides, itemsize):
+    """Return the first address of an array of one element at least, and the one behind its last."""
+    steps = [(length - 1) * stride for length, stride in zip(shape, strides, strict=True)]
+    low, high = sum(step for step in steps if step < 0), sum(step for step in steps if step > 0)
+    return pointer + low, pointer + high + itemsize
 
-    Raises
-    ------
-    BufferError
-        If the driver does not know the address.
+
+def check_allocated(start, stop):
+    """Raise BufferError unless the driver has allocated all bytes between two addresses on the current device.
+
+    A kernel that reads others ends the use of CUDA in the whole process.
     """
+    if SIMULATING:
+        return
+    place = start
+    while place < stop:  # memory that grows, as PyTorch's expandable segments do, is several allocations in a row
+        try:
+            memory = MemoryPointer(cuda.current_context(), get_devptr_for_active_ctx(place), 1)
+            place = int(device_extents(memory)[1])
+        except CudaAPIError as error:
+            where = "is not on its device" if place == start else f"is allocated to {place:#x} only"
+            raise BufferError(f"a device array at {start:#x} to {stop:#x} {where}: {error}") from error
+
+
+def array_at(pointer, shape, strides, dtype, owner, stream=0):
+    """Return the array at an address on the current device; it keeps the owner alive. numba knows the dtype."""
     interface = {
         "data": (pointer, False),
         "shape": tuple(shape),
@@ -221,9 +239,6 @@ def array_at(pointer, shape, strides, dtype, owner, stream=0):
     if SIMULATING:
         memory = types.SimpleNamespace(__array_interface__=interface, owner=owner)
         return DeviceArray(np.asarray(memory), stream)
-    try:
-        array = cuda.from_cuda_array_interface(interface, owner=owner, sync=False)
-    except CudaAPIError as error:
-        raise BufferError(f"a device array has address {pointer:#x}, which is not on its device: {error}") from error
+    array = cuda.from_cuda_array_interface(interface, owner=owner, sync=False)
     array.stream = stream
     return array

@@ -122,13 +122,12 @@ def _check_address(address, shape, strides, dtype):
     steps = [stride for length, stride in zip(shape, strides, strict=True) if length > 1]
     if any(place % dtype.alignment for place in (address, *steps)):
         raise ValueError(f"a device array of {dtype} has address {address:#x} and strides {strides}: not aligned")
-    reaches = [(length - 1) * stride for length, stride in zip(shape, strides, strict=True)]
-    first = address + sum(reach for reach in reaches if reach < 0)
-    last = address + sum(reach for reach in reaches if reach > 0) + dtype.itemsize
+    first, last = driver.extent(address, shape, strides, dtype.itemsize)
     if first <= 0 or last >= _LARGEST:
         raise ValueError(
             f"a device array of shape {shape} at address {address:#x} has strides {strides}, which no memory can hold"
         )
+    driver.check_allocated(first, last)
 
 
 def _indices(name, values):

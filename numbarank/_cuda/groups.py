@@ -207,17 +207,18 @@ def walk_kernel(layout):
                 while takes_part and j < size:
                     other, other_label, weight = tile_scores[j], labels[tile + j], own * tile_weights[j]
                     is_winner = label > other_label
-                    z = _violation(score, other, margin) if is_winner else _violation(other, score, margin)
+                    winner, loser = (score, other) if is_winner else (other, score)
                     is_sound = is_sound and tile_weights[j] == tile_weights[j]
                     if tile_weights[j] >= 0.0 and label != other_label:
-                        is_active = z >= type(margin)(0) and weight > 0.0
-                        active, wide = (weight, np.float64(z)) if is_active else (0.0, 0.0)
-                        more = 2.0 * active * wide if is_squared else active
+                        is_active = _violation(winner, loser, margin) >= type(margin)(0) and weight > 0.0
+                        z = _violation(np.float64(winner), np.float64(loser), np.float64(margin))
+                        active, z = (weight, z if z > 0.0 else 0.0) if is_active else (0.0, 0.0)
+                        more = 2.0 * active * z if is_squared else active
                         slope += -more if is_winner else more
                         count += active
                         if is_winner:
                             pairs += weight
-                            loss += active * wide * wide if is_squared else active * wide
+                            loss += active * z * z if is_squared else active * z
                     j += np.uint64(1)
                 tile += step
             if not is_sound:
