@@ -274,6 +274,35 @@ def interrupts():
     assert compilations.count == 1, "the interrupt stopped a compilation halfway"
 
 
+def other_compilations():
+    """Loops of a user, with what numba declares beside numbers, compiled between two of ours."""
+    import numba
+    from numba.typed import Dict
+
+    @numba.njit
+    def loop(numbers):
+        found = Dict.empty(numba.types.unicode_type, numba.types.float64)
+        found["mean"], found["norm"] = numbers.mean(), np.sqrt(np.dot(numbers, numbers))
+        return found["mean"] + found["norm"] + numbers.T.sum() + np.median(numbers) + len("abc" + str(numbers.size))
+
+    @numba.njit(parallel=True)
+    def parallel_loop(numbers):
+        total = 0.0
+        for i in numba.prange(numbers.size):
+            total += numbers[i]
+        return total
+
+    def of_the_user():
+        assert loop(np.array([3.0, 4.0, 0.0])) == 7 / 3 + 5 + 7 + 3 + 4
+        assert parallel_loop(np.ones(1000)) == 1000.0
+
+    if os.environ["FIRST"] == "theirs":
+        of_the_user()
+    expected = everything()
+    of_the_user()
+    assert everything() == expected
+
+
 def no_memory():
     import resource
 

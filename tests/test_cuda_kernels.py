@@ -6,6 +6,7 @@ device's, so that foreign arrays can be made up.
 
 import ctypes
 import gc
+import threading
 import types
 
 import numpy as np
@@ -429,6 +430,9 @@ def test_streams_wait_for_each_other_and_the_host_for_none(room, monkeypatch):
     log = []
 
     class Event:
+        def __init__(self):
+            made.append(self)
+
         def record(self, stream):
             log.append(("record", stream))
 
@@ -438,12 +442,15 @@ def test_streams_wait_for_each_other_and_the_host_for_none(room, monkeypatch):
         def synchronize(self):
             raise AssertionError("the host waits")
 
+    made = []
     monkeypatch.setattr(room.driver, "new_event", Event)
+    monkeypatch.setattr(room.driver, "_events", threading.local())
     monkeypatch.setattr(room.driver, "stream_pointer", lambda stream: stream)
     arrays = [types.SimpleNamespace(stream=stream) for stream in (0, 7, 0, 9, 7)]
     assert room.driver.common_stream(*arrays) == 7
     assert log == [("record", 0), ("wait", 7), ("record", 9), ("wait", 7)]
     assert room.driver.common_stream(arrays[0], arrays[2]) == 0
+    assert len(made) == 1, "an event for each wait"
 
 
 @simulated

@@ -113,6 +113,12 @@ def test_a_layer_that_cannot_be_loaded_leaves_serial_loops():
     assert run("print_everything", "no such layer") == run("print_everything")
 
 
+@pytest.mark.environment
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_numba_compiles_for_others_beside_ours(first):
+    assert run("other_compilations", NUMBARANK_CACHE="0", FIRST=first).endswith(FINISHED)
+
+
 def test_an_interrupt_reaches_the_caller():
     assert run("interrupts").endswith(FINISHED)
 

@@ -12,7 +12,7 @@ try:
     from numba import cuda
     from numba.core import config
     from numba.cuda.cudadrv import devicearray
-    from numba.cuda.cudadrv.driver import CudaAPIError, MemoryPointer, device_extents, get_devptr_for_active_ctx
+    from numba.cuda.cudadrv.driver import CudaAPIError
     from numba.cuda.extending import intrinsic  # noqa: F401
 
     _problem = "no usable NVIDIA GPU and driver were found" if not cuda.is_available() else None
@@ -32,6 +32,7 @@ THREADS = 8 if SIMULATING else 256
 _BLOCKS_A_PROCESSOR = 16
 _SIMULATED_BLOCKS = 4
 _simulation = threading.Lock()
+_events = threading.local()
 new_event = cuda.event if SIMULATING else functools.partial(cuda.event, timing=False)
 
 
@@ -155,7 +156,9 @@ def leave_on(array, stream):
 
 def wait(stream, other):
     """Let a stream wait for what is queued on another so far; the host does not wait."""
-    event = new_event()
+    event = _events.__dict__.get(current_device())  # used again: a wait is for what was recorded before it
+    if event is None:
+        event = _events.__dict__[current_device()] = new_event()
     event.record(other)
     event.wait(stream)
 
@@ -217,6 +220,8 @@ def check_allocated(start, stop):
     """
     if SIMULATING:
         return
+    from numba.cuda.cudadrv.driver import MemoryPointer, device_extents, get_devptr_for_active_ctx  # not simulated
+
     place = start
     while place < stop:  # memory that grows, as PyTorch's expandable segments do, is several allocations in a row
         try:
