@@ -212,7 +212,7 @@ def walk_kernel(layout):
                     if tile_weights[j] >= 0.0 and label != other_label:
                         is_active = _violation(winner, loser, margin) >= type(margin)(0) and weight > 0.0
                         z = _violation(np.float64(winner), np.float64(loser), np.float64(margin))
-                        active, z = (weight, z if z > 0.0 else 0.0) if is_active else (0.0, 0.0)
+                        active, z = (weight, 0.0 if z < 0.0 else z) if is_active else (0.0, 0.0)
                         more = 2.0 * active * z if is_squared else active
                         slope += -more if is_winner else more
                         count += active
