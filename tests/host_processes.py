@@ -282,7 +282,7 @@ def other_compilations():
     @numba.njit
     def loop(numbers):
         found = Dict.empty(numba.types.unicode_type, numba.types.float64)
-        found["mean"], found["norm"] = numbers.mean(), np.sqrt(np.dot(numbers, numbers))
+        found["mean"], found["norm"] = numbers.mean(), np.sqrt((numbers * numbers).sum())
         return found["mean"] + found["norm"] + numbers.T.sum() + np.median(numbers) + len("abc" + str(numbers.size))
 
     @numba.njit(parallel=True)
