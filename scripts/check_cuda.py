@@ -2,9 +2,9 @@
 
 Parity with the CPU on pairs and lists, arrays of CuPy and PyTorch where these are installed, the whole test suite on
 the device, compute-sanitizer where it is found, bandwidth against a device-to-device copy, PyTorch's speed where it is
-installed, and the cost of a launch. Prints a table, writes JSON and exits with status 0 if every check passed and every
-goal was reached, 1 if not, 2 without a GPU. Under numba's CUDA simulator (NUMBA_ENABLE_CUDASIM=1) it checks parity
-alone, on few pairs.
+installed, the cost of a launch, and the constants of the kernels that are fastest here. Prints a table, writes JSON and
+exits with status 0 if every check passed and every goal was reached, 1 if not, 2 without a GPU. --quick tries all of it
+on few pairs, where no goal of speed counts. numba's CUDA simulator (NUMBA_ENABLE_CUDASIM=1) has the parity alone.
 """
 
 import argparse
@@ -29,8 +29,9 @@ if not hasattr(np, "row_stack"):
 
 from contestants import OURS, OUT, PEERS, Setting
 from environment import environment
-from races import Races
+from races import QUICKLY, Races
 from tables import counted, race_table, seconds
+from tune_cuda import described, tune
 
 import numbarank as nr
 
@@ -38,14 +39,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SIMULATING = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 SETTINGS = [("float32", "same"), ("float32", "int8"), ("float32", "scalar"), ("float64", "same"), ("float16", "same")]
-SIZES = [2**16, 2**20, 2**24, 2**26, 2**27]
-LARGE = 2**26
 SLEEP_CYCLES = 10**8
-PARITY_SIZES = [1, 3, 4, 255, 256, 257, 100_003, 2**22 + 5]
-SIMULATED_SIZES = [1, 3, 129]
-PARITY_LENGTHS = [0, 1, 2, 255, 256, 257, 2048, 5000]
-SIMULATED_LENGTHS = [0, 1, 2, 9]
-SLOW_BYTES, SLOW_STEPS = 2**30, 100  # about 0.1 s of work for a GPU, 1 ms for its host
+SLOW_STEPS = 100
 GOALS = {
     "share of the copy": (0.9, "at least 0.9 of a device-to-device copy"),
     "forward / torch": (4.0, "at least 4 times as fast as torch"),
@@ -54,6 +49,51 @@ GOALS = {
     "gradients / torch.compile": (1.0, "no slower than torch.compile"),
     "launch": (25e-6, "under 25 µs"),
 }
+
+
+class Effort(NamedTuple):
+    """How much is tried.
+
+    Parameters
+    ----------
+    sizes, lengths : tuple of int
+        The numbers of pairs and the lengths of lists whose results are compared with the CPU's.
+    tests : tuple of str
+        What pytest is to run.
+    slow_bytes : int
+        What the slow work before a call multiplies: about 0.1 s for a GPU, 1 ms for its host.
+    launches : int
+        How many calls are timed without waiting, and how often.
+    raced : tuple of int
+        The numbers of pairs to race on.
+    goal_from : int or None
+        From how many pairs on goals of speed count.
+    tuned : str
+        The number of pairs to find constants with.
+    """
+
+    sizes: tuple
+    lengths: tuple
+    tests: tuple = ("tests",)
+    slow_bytes: int = 2**30
+    launches: int = 100
+    raced: tuple = (2**16, 2**20, 2**24, 2**26, 2**27)
+    goal_from: int | None = 2**26
+    tuned: str = "16M"
+
+
+FULL = Effort(sizes=(1, 3, 4, 255, 256, 257, 100_003, 2**22 + 5), lengths=(0, 1, 2, 255, 256, 257, 2048, 5000))
+QUICK = Effort(
+    sizes=(1, 3, 257),
+    lengths=(0, 1, 2, 257),
+    tests=("tests/test_cuda_kernels.py", "-k", "walked_once"),
+    slow_bytes=2**10,
+    launches=2,
+    raced=(2**10,),
+    goal_from=None,
+    tuned="1k",
+)
+SIMULATED = Effort(sizes=(1, 3, 129), lengths=(0, 1, 2, 9))
 
 
 class Check(NamedTuple):
@@ -73,29 +113,33 @@ def main():
         sys.exit(2)
     where = environment("cuda")
     print(f"{where['machine']}\n{', '.join(f'{name} {version}' for name, version in where['versions'].items())}\n")
-    checks = [*parity(SIMULATED_SIZES if SIMULATING else PARITY_SIZES)]
-    checks += list_parity(SIMULATED_LENGTHS if SIMULATING else PARITY_LENGTHS)
-    races = Races(PEERS, options.seconds)
-    if not (SIMULATING or options.parity):
-        checks += [
-            *packages(),
-            *tests(),
-            *sanitizers(),
-            *torch_tensors(),
-            *launches(),
-            *bandwidths(races),
-            *peers(races),
-        ]
-        write(options.json or default_path(where), where, checks, races.rows)
-    sys.exit(any(check.passed is False for check in checks))
+    effort = SIMULATED if SIMULATING else QUICK if options.quick else FULL
+    races = Races(PEERS, **QUICKLY) if options.quick else Races(PEERS, options.seconds)
+    checks = [check for name in options.parts for check in PARTS[name](effort, races)]
+    path = options.json or (None if options.quick or options.parts != list(PARTS) else default_path(where))
+    if path:
+        write(path, where, checks, races.rows)
+    done = [check.passed for check in checks]
+    print(f"\n{done.count(True)} passed, {done.count(False)} failed, {done.count(None)} without a verdict")
+    sys.exit(False in done)
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="where to write (default docs/measurements/<name of the GPU>.json)")
-    parser.add_argument("--parity", action="store_true", help="check parity with the CPU and nothing else")
+    parser.add_argument(
+        "--parts",
+        type=lambda text: text.split(","),
+        default=["parity", "lists"] if SIMULATING else list(PARTS),
+        help=f"of {','.join(PARTS)} (default all; with less, JSON is written with --json alone)",
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="about how long each race may take (default 2)")
-    return parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="try every part on few pairs: no figures, no goals")
+    options = parser.parse_args()
+    unknown = [name for name in options.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"argument --parts: unknown: {', '.join(unknown)}; known: {', '.join(PARTS)}")
+    return options
 
 
 def no_gpu():
@@ -115,7 +159,7 @@ def told(check):
 # ---------------------------------------------------------------- parity with the CPU
 
 
-def parity(sizes):
+def parity(effort, races):
     """Compare losses, totals and gradients of both devices on the same pairs, a check a dtype."""
     for dtype in DTYPES:
         try:
@@ -123,8 +167,8 @@ def parity(sizes):
         except ModuleNotFoundError as error:
             yield told(Check(f"parity with the CPU, {dtype}", f"{error.name} is not installed", None))
             continue
-        wrong = [case for case in itertools.product(sizes, ("none", "sum", "mean")) if not agrees(scores, *case)]
-        shown = f"differs for {wrong[0]}" if wrong else f"{len(sizes)} sizes, 3 reductions"
+        wrong = [case for case in itertools.product(effort.sizes, ("none", "sum", "mean")) if not agrees(scores, *case)]
+        shown = f"differs for {wrong[0]}" if wrong else f"{len(effort.sizes)} sizes, 3 reductions"
         yield told(Check(f"parity with the CPU, {dtype}", shown, not wrong, "equal bits; totals within 1 ulp"))
 
 
@@ -166,9 +210,9 @@ def same(expected, actual, reduction):
     return same_loss and same_y and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
-def list_parity(lengths):
+def list_parity(effort, races):
     """Compare losses, gradients and active pairs of query groups of both devices, a check a dtype and power."""
-    rng = np.random.default_rng(0)
+    rng, lengths = np.random.default_rng(0), effort.lengths
     rows = sum(lengths)
     labels, weights = rng.integers(4, size=rows), rng.integers(1, 4, size=rows).astype(np.float64)
     for dtype, power in itertools.product(("float32", "float64"), (1, 2)):
@@ -178,7 +222,7 @@ def list_parity(lengths):
             given = [nr.tensor(a, device=device) for a in (scores, labels, weights)]
             results.append(
                 nr.pairwise_hinge_loss_and_grad(
-                    *given[:2], group=lengths, weights=given[2], power=power, reduction="none", return_counts=True
+                    *given[:2], group=list(lengths), weights=given[2], power=power, reduction="none", return_counts=True
                 )
             )
         cpu, cuda = ([result.cpu().numpy() for result in of_device] for of_device in results)
@@ -218,7 +262,7 @@ def torch_package():
 PACKAGES = {"CuPy": cupy_package, "PyTorch": torch_package}
 
 
-def packages():
+def packages(effort, races):
     """Pass arrays of CuPy and PyTorch: results are theirs and the CPU's, in the order of the stream."""
     for name, load in PACKAGES.items():
         try:
@@ -232,7 +276,7 @@ def packages():
             yield told(Check(f"arrays of {name}, {dtype}", "come back as such", passed, "same kind; as on the CPU"))
         for call in (pairs, lists):
             for title, follows in (("its current stream", follows_current), ("another stream", follows_another)):
-                found = follows(package, call)
+                found = follows(package, call, effort.slow_bytes)
                 yield told(Check(f"{call.__name__} of {name} on {title}", found or "in order", not found, "no waiting"))
 
 
@@ -269,26 +313,27 @@ def as_on_cpu(package, results, expected):
     return all(np.array_equal(package.host(a), b) for a, b in zip(results, expected, strict=True))
 
 
-def follows_current(package, call):
+def follows_current(package, call, slow_bytes):
     """Return what goes wrong, if anything, where inputs are still being written on the package's current stream."""
     given, stream = small_numbers("float32"), package.stream()
     call(*map(package.array, given))  # it compiles
     with package.using(stream):
-        return trouble(package, call, given, call(*given), stream)
+        return trouble(package, call, given, call(*given), stream, slow_bytes)
 
 
-def follows_another(package, call):
+def follows_another(package, call, slow_bytes):
     """Return what goes wrong, if anything, where a call is given another stream than the one that writes its inputs."""
     given, stream, other = small_numbers("float32"), package.stream(), package.stream()
     call(*map(package.array, given))
     with package.using(stream):
-        return trouble(package, functools.partial(call, stream=other), given, call(*given), stream)
+        call_there = functools.partial(call, stream=other)
+        return trouble(package, call_there, given, call(*given), stream, slow_bytes)
 
 
-def trouble(package, call, given, expected, stream):
+def trouble(package, call, given, expected, stream, slow_bytes):
     """Queue slow work, then the inputs of a call, and the call; its results must be right, and the host not wait."""
     sources, inputs = [package.array(a) for a in given], [package.array(np.zeros_like(a)) for a in given]
-    slow = package.array(np.ones(SLOW_BYTES // 4, np.float32))
+    slow = package.array(np.ones(slow_bytes // 4, np.float32))
     for _ in range(SLOW_STEPS):
         slow *= 1
     for array, source in zip(inputs, sources, strict=True):
@@ -302,20 +347,20 @@ def trouble(package, call, given, expected, stream):
 # ---------------------------------------------------------------- the tests, and the sanitizer
 
 
-def tests():
+def tests(effort, races):
     """Run the test suite on the device."""
-    command = [sys.executable, "-m", "pytest", "--device=cuda", "tests"]
+    command = [sys.executable, "-m", "pytest", "--device=cuda", *effort.tests]
     yield outcome("the tests on the device", command, r"\d+ passed.*")
 
 
-def sanitizers():
+def sanitizers(effort, races):
     """Run the parity check under compute-sanitizer."""
     tool = shutil.which("compute-sanitizer")
     for name in ("memcheck", "racecheck"):
         if tool is None:
             yield told(Check(f"compute-sanitizer {name}", "compute-sanitizer is not installed", None))
             continue
-        command = [tool, "--tool", name, "--error-exitcode", "1", sys.executable, __file__, "--parity"]
+        command = [tool, "--tool", name, "--error-exitcode", "1", sys.executable, __file__, "--parts", "parity,lists"]
         yield outcome(f"compute-sanitizer {name}", command, r"(?:ERROR|RACECHECK) SUMMARY.*")
 
 
@@ -332,7 +377,7 @@ def outcome(name, command, summary):
 # ---------------------------------------------------------------- PyTorch's tensors
 
 
-def torch_tensors(size=100_003):
+def torch_tensors(effort, races, size=100_003):
     """Compare the losses on PyTorch's CUDA tensors, on a stream of their own, with those on its CPU tensors."""
     try:
         torch = importlib.import_module("torch")
@@ -373,7 +418,7 @@ def loss_and_gradients(torch, loss, inputs, stream=None):
 # ---------------------------------------------------------------- speed
 
 
-def launches():
+def launches(effort, races):
     """Measure what a call costs on the host, at one pair, when nothing waits for the device."""
     from numba import cuda
 
@@ -388,11 +433,12 @@ def launches():
     for name, call in calls.items():
         call()
         cuda.synchronize()
-        taken = float(np.median([host_seconds(call, cuda) for _ in range(50)]))
-        yield told(Check(f"a call at 1 pair: {name}", seconds(taken), taken < limit, goal))
+        taken = float(np.median([host_seconds(call, cuda, effort.launches) for _ in range(effort.launches)]))
+        passed = taken < limit if effort.goal_from else None
+        yield told(Check(f"a call at 1 pair: {name}", seconds(taken), passed, goal))
 
 
-def host_seconds(call, cuda, count=100):
+def host_seconds(call, cuda, count):
     """Return how long the host is busy with a call; the device finishes outside of the time."""
     start = time.perf_counter()
     for _ in range(count):
@@ -402,34 +448,47 @@ def host_seconds(call, cuda, count=100):
     return taken
 
 
-def bandwidths(races):
+def bandwidths(effort, races):
     """Race against a copy on the device that moves as many bytes."""
     least, goal = GOALS["share of the copy"]
-    for (dtype, target), size in itertools.product(SETTINGS, SIZES):
+    for (dtype, target), size in itertools.product(SETTINGS, effort.raced):
         setting = Setting(dtype, target, device="cuda")
         for work, name in (("forward", OURS), ("gradients", OUT)):
             times = races.race(work, size, [name], setting, ceiling=True, rotate=True)
             share = times["ceiling"].median / times[name].median
             rate = size * setting.bytes_a_pair(work) / times[name].median / 1e9
             title = f"{work}, {dtype}, target {target}, {counted(size)}"
-            passed = share >= least if size >= LARGE else None
+            passed = share >= least if counts(effort, size) else None
             yield told(Check(title, f"{rate:.0f} GB/s, {share:.2f} of a copy", passed, goal))
 
 
-def peers(races):
+def counts(effort, size):
+    """Tell whether a goal of speed counts at a size."""
+    return effort.goal_from is not None and size >= effort.goal_from
+
+
+def peers(effort, races):
     """Race against PyTorch on large inputs."""
     try:
         importlib.import_module("torch")
     except ModuleNotFoundError:
         yield told(Check("PyTorch", "is not installed", None))
         return
+    size = effort.goal_from or effort.raced[-1]
     for work, name in (("forward", OURS), ("gradients", OUT)):
-        times = races.race(work, LARGE, [name, "torch", "torch.compile"], Setting(device="cuda"), rotate=True)
+        times = races.race(work, size, [name, "torch", "torch.compile"], Setting(device="cuda"), rotate=True)
         for peer in [peer for peer in ("torch", "torch.compile") if peer in times]:
             least, goal = GOALS[f"{work} / {peer}"]
             ratio = times[peer].median / times[name].median
-            yield told(Check(f"{work} against {peer}, {counted(LARGE)}", f"{ratio:.2f} times", ratio >= least, goal))
+            passed = ratio >= least if counts(effort, size) else None
+            yield told(Check(f"{work} against {peer}, {counted(size)}", f"{ratio:.2f} times", passed, goal))
         print("\n".join(race_table(races.rows[-len(times) :])))
+
+
+def tunables(effort, races):
+    """Try other values of the kernels' constants."""
+    for name, tried in tune(effort.tuned, quick=effort.goal_from is None):
+        yield told(Check(name, described(tried), None))
 
 
 # ---------------------------------------------------------------- the record
@@ -446,8 +505,20 @@ def write(path, where, checks, rows):
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {**where, "checks": [check._asdict() for check in checks], "timed": rows}
     path.write_text(json.dumps(record, indent=1) + "\n")
-    done = [check.passed for check in checks]
-    print(f"\n{done.count(True)} passed, {done.count(False)} failed, {done.count(None)} without a verdict: {path}")
+
+
+PARTS = {
+    "parity": parity,
+    "lists": list_parity,
+    "packages": packages,
+    "tests": tests,
+    "sanitizers": sanitizers,
+    "torch": torch_tensors,
+    "launches": launches,
+    "bandwidths": bandwidths,
+    "peers": peers,
+    "tunables": tunables,
+}
 
 
 if __name__ == "__main__":

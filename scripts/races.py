@@ -11,6 +11,7 @@ from timing import Contender, Times, event_clock, interleave
 TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 CUDA_CACHE_BYTES = 2**27
 DEFAULT_CACHE_BYTES = 2**25
+QUICKLY = {"seconds": 0.05, "batch_seconds": 0.001, "min_rounds": 2, "parallel_ceilings": False}
 
 
 class Races:

@@ -14,7 +14,7 @@ import goals
 from contestants import OURS, OUT, PEERS, TENSOR, Setting
 from environment import described, environment
 from pictures import draw
-from races import Races
+from races import QUICKLY, Races
 from tables import GOAL_HEADER, aligned, first_calls, goal_cells, markdown, put_between_markers, race_table
 
 CONTENDERS = {"forward": [OURS, *PEERS], "gradients": [OURS, OUT, TENSOR, *PEERS]}
@@ -22,7 +22,6 @@ SIZES = "1,1k,10k,100k,1M,10M"
 SUFFIXES = {"k": 1000, "M": 1_000_000}
 BUSY = 0.5
 QUICK_SHRINK = 10_000
-QUICKLY = {"seconds": 0.05, "batch_seconds": 0.001, "min_rounds": 2, "parallel_ceilings": False}
 
 
 def main():

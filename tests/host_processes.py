@@ -285,16 +285,9 @@ def other_compilations():
         found["mean"], found["norm"] = numbers.mean(), np.sqrt((numbers * numbers).sum())
         return found["mean"] + found["norm"] + numbers.T.sum() + np.median(numbers) + len("abc" + str(numbers.size))
 
-    @numba.njit(parallel=True)
-    def parallel_loop(numbers):
-        total = 0.0
-        for i in numba.prange(numbers.size):
-            total += numbers[i]
-        return total
-
     def of_the_user():
         assert loop(np.array([3.0, 4.0, 0.0])) == 7 / 3 + 5 + 7 + 3 + 4
-        assert parallel_loop(np.ones(1000)) == 1000.0
+        assert users_sum(ONES) == SIZE
 
     if os.environ["FIRST"] == "theirs":
         of_the_user()

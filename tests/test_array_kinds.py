@@ -6,7 +6,6 @@ up two packages with arrays on a device, and needs the simulator.
 
 import gc
 import sys
-import threading
 import tracemalloc
 import types
 from unittest import mock
@@ -385,7 +384,7 @@ def driver(cuda, monkeypatch):
     monkeypatch.setattr(driver, "stream_pointer", int)
     monkeypatch.setattr(driver, "stream_at", stream_at)
     monkeypatch.setattr(driver, "new_event", Event)
-    monkeypatch.setattr(driver, "_events", threading.local())
+    monkeypatch.setattr(driver, "_events", driver._Events())
     monkeypatch.setattr(driver, "launch", launched)
     yield driver
     del driver.log

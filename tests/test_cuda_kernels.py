@@ -6,7 +6,6 @@ device's, so that foreign arrays can be made up.
 
 import ctypes
 import gc
-import threading
 import types
 
 import numpy as np
@@ -25,9 +24,10 @@ NAN, INF = np.nan, np.inf
 def room(cuda):
     """The CUDA room's modules."""
     room = _dispatch.backend(cuda)
-    from numbarank._cuda import dlpack, driver, foreign
+    from numbarank._cuda import dlpack, driver, foreign, pool
 
-    return types.SimpleNamespace(arrays=room.arrays, pairs=room.pairs, driver=driver, dlpack=dlpack, foreign=foreign)
+    modules = {"dlpack": dlpack, "driver": driver, "foreign": foreign, "pool": pool}
+    return types.SimpleNamespace(arrays=room.arrays, pairs=room.pairs, **modules)
 
 
 # ---------------------------------------------------------------- grids, groups and tails
@@ -444,7 +444,7 @@ def test_streams_wait_for_each_other_and_the_host_for_none(room, monkeypatch):
 
     made = []
     monkeypatch.setattr(room.driver, "new_event", Event)
-    monkeypatch.setattr(room.driver, "_events", threading.local())
+    monkeypatch.setattr(room.driver, "_events", room.driver._Events())
     monkeypatch.setattr(room.driver, "stream_pointer", lambda stream: stream)
     arrays = [types.SimpleNamespace(stream=stream) for stream in (0, 7, 0, 9, 7)]
     assert room.driver.common_stream(*arrays) == 7
@@ -459,3 +459,76 @@ def test_results_are_on_the_stream_of_their_inputs(room, cuda):
     x1, x2, y = (put(a, cuda).bind(stream) for a in random_pairs(5))
     loss, gradients = nr.margin_ranking_loss_and_grad(x1, x2, y)
     assert {array.stream for array in (loss, *gradients)} == {stream}
+
+
+# ---------------------------------------------------------------- memory that calls use again
+
+
+def calls_in_steady_state(cuda):
+    """Return calls that hand nothing back but numbers and what they are given."""
+    x1, x2, y = (put(a, cuda) for a in random_pairs(5))
+    out = put(np.zeros(5), cuda), put(np.zeros(5), cuda)
+    return {
+        "pairs": lambda: nr.margin_ranking_loss(x1, x2, y),
+        "gradients": lambda: nr.margin_ranking_loss_and_grad(x1, x2, y, out=out),
+        "lists": lambda: nr.pairwise_hinge_loss(x1, y, group=[2, 3]),
+        "gradients of lists": lambda: nr.pairwise_hinge_loss_and_grad(x1, y, group=[2, 3], out=out[0]),
+    }
+
+
+@pytest.mark.parametrize("name", ["pairs", "gradients", "lists", "gradients of lists"])
+def test_a_call_repeated_allocates_no_memory(room, cuda, monkeypatch, name):
+    call = calls_in_steady_state(cuda)[name]
+    call()
+    sizes = []
+    empty = room.driver.empty
+    monkeypatch.setattr(room.driver, "empty", lambda shape, *rest: sizes.append(shape) or empty(shape, *rest))
+    for _ in range(2 * room.pool._CELLS):
+        call()
+    assert sizes == [(room.pool._CELLS,)] * 2, "totals come many at a time, the rest is kept"
+
+
+def test_totals_that_share_memory_keep_their_values(room, cuda):
+    x1, x2 = (put(np.array([a]), cuda) for a in (1.0, 0.0))
+    totals = [nr.margin_ranking_loss(x1, x2, -1, margin=float(k)) for k in range(2 * room.pool._CELLS + 1)]
+    assert [host(total).item() for total in totals] == [1.0 + k for k in range(len(totals))]
+
+
+def test_a_workspace_grows_and_is_split(room, cuda):
+    rng = np.random.default_rng(0)
+    for rows in (3, 40, 2, 300, 40):
+        scores, labels = rng.standard_normal(rows), rng.integers(3, size=rows)
+        expected = nr.pairwise_hinge_loss_and_grad(scores, labels)
+        actual = nr.pairwise_hinge_loss_and_grad(put(scores, cuda), put(labels, cuda))
+        for a, b in zip(expected, actual, strict=True):
+            np.testing.assert_allclose(host(b), a, rtol=1e-12)
+
+
+@simulated
+def test_a_stream_with_the_handle_of_an_older_one_waits_for_its_last_use(room, monkeypatch):
+    log = []
+
+    class Event:
+        def record(self, stream):
+            log.append(("record", stream))
+
+        def wait(self, stream):
+            log.append(("wait", stream))
+
+    monkeypatch.setattr(room.driver, "new_event", Event)
+    monkeypatch.setattr(room.driver, "stream_pointer", lambda stream: stream)
+    monkeypatch.setattr(room.pool, "_kept", room.pool._Kept())
+    for stream in (7, 0, 7, 0):
+        with room.pool.workspace(0, stream, (2, 3), (4,)) as (first, second):
+            log.append((first.shape, second.shape))
+    used = [((2, 3), (4,))]
+    on_stream = [("wait", 7), *used, ("record", 7)]
+    assert log == [*on_stream, *used, *on_stream, *used]
+    assert len(room.pool._kept.workspaces) == 2
+    for stream in range(1, 100):
+        with room.pool.workspace(0, stream, (1,)):
+            pass
+    assert len(room.pool._kept.workspaces) == room.pool._MOST_STREAMS
+    with room.pool.workspace(0, 0, (room.pool._LARGEST_KEPT // 8 + 1,)):
+        pass
+    assert (0, 0) not in room.pool._kept.workspaces, "so much memory is not kept"

@@ -610,14 +610,34 @@ def test_a_negative_weight_on_cuda(cuda):
     assert np.isnan(host(loss))
 
 
-def test_groups_go_to_a_device_once(cuda, monkeypatch):
+GROUPED = {
+    "reused": {"group": nr.Groups(group=[2, 2])},
+    "counts": {"group": [2, 2]},
+    "ids": {"qid": [5, 5, 3, 3]},
+    "a list a row": {},
+}
+
+
+@pytest.mark.parametrize("kind", GROUPED)
+def test_groups_go_to_a_device_once(cuda, monkeypatch, kind):
     from numbarank._cuda import arrays
 
-    groups = nr.Groups(group=[2, 1])
-    scores, labels = put(np.zeros(3), cuda), put(np.arange(3), cuda)
-    first = host(nr.pairwise_hinge_loss(scores, labels, group=groups))
+    shape = (2, 2) if kind == "a list a row" else (4,)
+    scores, labels = put(np.zeros(shape), cuda), put(np.arange(4).reshape(shape), cuda)
+    first = host(nr.pairwise_hinge_loss(scores, labels, **GROUPED[kind]))
+    assert first == 1.0
     monkeypatch.setattr(arrays, "from_host", None)
-    assert host(nr.pairwise_hinge_loss(scores, labels, group=groups)) == first
+    assert host(nr.pairwise_hinge_loss(scores, labels, **GROUPED[kind])) == first
+
+
+def test_many_groups_go_to_a_device(cuda, monkeypatch):
+    from numbarank._cuda import groups
+
+    monkeypatch.setattr(groups, "_LARGEST_KEPT", 8)
+    scores, labels = put(np.zeros(5), cuda), put(np.arange(5), cuda)
+    for counts in ([2, 3], [3, 2], [2, 3]):
+        losses = host(nr.pairwise_hinge_loss(scores, labels, group=counts, reduction="none"))
+        assert losses.tolist() == [count * (count - 1) / 2 for count in counts]
 
 
 def test_arrays_on_two_devices(cuda):

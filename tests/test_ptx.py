@@ -122,7 +122,7 @@ def walk(room, dtype, target, wanted, total, *, upstream="number", width=None, c
     partials = vector(room, np.float64, 2) if total else numba.int64
     scores = vector(room, dtype)
     signature = (scores, scores, y_type, number, u_type, number, *results, partials)
-    return ptx_of(room, room.pairs.walk_kernel(FORMULA, layout, total), signature, capability)
+    return ptx_of(room, room.pairs.pairs_kernel(FORMULA, layout, total), signature, capability)
 
 
 # how a target is read and which results are written do not depend on each other
@@ -177,13 +177,13 @@ def test_groups(room, tmp_path, dtype, labels, extras, upstream):
     mask = vector(room, "bool") if extras[1] else numbers
     signature = (vector(room, dtype), vector(room, labels), numbers, mask, numbers, *(places,) * 4)
     signature += (numba.from_dtype(np.dtype(dtype)), numba.float64, numbers, numbers, vector(room, "float64", 2))
-    check(ptx_of(room, room.groups.walk_kernel(layout), signature), HOPPER, tmp_path)
+    check(ptx_of(room, room.groups.groups_kernel(layout), signature), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_results_of_groups(room, tmp_path, dtype):
     numbers = vector(room, "float64")
-    signature = vector(room, "int64"), vector(room, "float64", 2), numba.boolean, numbers, numbers
+    signature = vector(room, "int64"), vector(room, "float64", 2), numba.boolean, numbers, numbers, numbers
     check(ptx_of(room, room.groups.finish_kernel(), signature), HOPPER, tmp_path)
     check(ptx_of(room, room.groups.write_kernel(), (numbers, numbers, vector(room, dtype))), HOPPER, tmp_path)
 

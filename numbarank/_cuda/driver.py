@@ -15,6 +15,9 @@ try:
     from numba.cuda.cudadrv.driver import CudaAPIError
     from numba.cuda.extending import intrinsic  # noqa: F401
 
+    if not config.ENABLE_CUDASIM:
+        from numba.cuda.cudadrv.driver import MemoryPointer, device_extents, get_devptr_for_active_ctx
+
     _problem = "no usable NVIDIA GPU and driver were found" if not cuda.is_available() else None
 except (ImportError, AttributeError, OSError, RuntimeError) as error:
     _problem = str(error)
@@ -32,8 +35,22 @@ THREADS = 8 if SIMULATING else 256
 _BLOCKS_A_PROCESSOR = 16
 _SIMULATED_BLOCKS = 4
 _simulation = threading.Lock()
-_events = threading.local()
 new_event = cuda.event if SIMULATING else functools.partial(cuda.event, timing=False)
+
+
+class _Events(threading.local):
+    """One event for each thread and device, used again and again: a wait is for what was recorded before it."""
+
+    def __init__(self):
+        self.of_device = {}
+
+    def __getitem__(self, device):
+        if device not in self.of_device:
+            self.of_device[device] = new_event()
+        return self.of_device[device]
+
+
+_events = _Events()
 
 
 def inline(function):
@@ -156,9 +173,7 @@ def leave_on(array, stream):
 
 def wait(stream, other):
     """Let a stream wait for what is queued on another so far; the host does not wait."""
-    event = _events.__dict__.get(current_device())  # used again: a wait is for what was recorded before it
-    if event is None:
-        event = _events.__dict__[current_device()] = new_event()
+    event = _events[current_device()]
     event.record(other)
     event.wait(stream)
 
@@ -166,6 +181,15 @@ def wait(stream, other):
 def empty(shape, dtype, stream=0):
     """Return an uninitialised C-contiguous array on the current device."""
     return cuda.device_array(shape, dtype, stream=stream)
+
+
+def part(array, start, stop):
+    """Return a vector's elements from ``start`` to ``stop``."""
+    if SIMULATING:
+        return DeviceArray(array._ary[start:stop], array.stream)
+    size = array.dtype.itemsize
+    memory = array.gpu_data.view(start * size, stop * size)
+    return DeviceArray((stop - start,), (size,), array.dtype, stream=array.stream, gpu_data=memory)
 
 
 def number(value, dtype):
@@ -220,8 +244,6 @@ def check_allocated(start, stop):
     """
     if SIMULATING:
         return
-    from numba.cuda.cudadrv.driver import MemoryPointer, device_extents, get_devptr_for_active_ctx  # not simulated
-
     place = start
     while place < stop:  # memory that grows, as PyTorch's expandable segments do, is several allocations in a row
         try:

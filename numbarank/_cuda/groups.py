@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from numbarank._cuda import arrays, driver
+from numbarank._cuda import arrays, driver, pool
 from numbarank._cuda.driver import THREADS, cuda, inline
 from numbarank._exact import scaled
 from numbarank._hinge import violation
 
 LONGEST = 65_536
+_LARGEST_KEPT = 2**20  # bytes
 _FLOAT64 = np.dtype(np.float64)
 _scaled, _violation = inline(scaled), inline(violation)
 
@@ -55,38 +56,37 @@ def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream
         if groups.rows == 0:
             return _nothing(losses, len(groups), scores), -1
         tasks = _tasks(groups, device, stream)
-        count = len(tasks.groups)
-        slopes = driver.empty((groups.rows,), _FLOAT64, stream)
-        sums = driver.empty((2, count), _FLOAT64, stream)
-        results = driver.empty((2,), _FLOAT64, stream)
-        each = driver.empty((len(groups),), _FLOAT64, stream) if losses is None else losses
-        flat = [slopes if array is None else arrays.flat(array) for array in (weights, where, counts)]
-        layout = Layout(
-            scores.dtype, weights is not None, where is not None, counts is not None, power == 2, _kind(upstream)
-        )
-        factor = slopes if isinstance(upstream, float) else arrays.flat(upstream)
-        driver.launch(
-            walk_kernel(layout),
-            min(count, driver.max_blocks(device)),
-            stream,
-            arrays.flat(scores),
-            arrays.flat(labels),
-            *flat,
-            *tasks[:4],
-            driver.number(margin, scores.dtype),
-            upstream if isinstance(upstream, float) else 1.0,
-            factor,
-            slopes,
-            sums,
-        )
-        driver.launch(finish_kernel(), 1, stream, tasks.firsts, sums, is_mean, each, results)
-        if gradient is not None:
-            blocks = driver.grid(groups.rows, device)
-            driver.launch(write_kernel(), blocks, stream, slopes, results, arrays.flat(gradient))
-        for array in (losses, gradient, counts, results):
+        total = pool.cell(_FLOAT64, device, stream)
+        shapes = (groups.rows,), (2, len(tasks.groups)), (len(groups),), (1,)
+        with pool.workspace(device, stream, *shapes) as (slopes, sums, each, divisor):
+            each = each if losses is None else losses
+            flat = [slopes if array is None else arrays.flat(array) for array in (weights, where, counts)]
+            layout = Layout(
+                scores.dtype, weights is not None, where is not None, counts is not None, power == 2, _kind(upstream)
+            )
+            factor = slopes if isinstance(upstream, float) else arrays.flat(upstream)
+            driver.launch(
+                groups_kernel(layout),
+                min(len(tasks.groups), driver.max_blocks(device)),
+                stream,
+                arrays.flat(scores),
+                arrays.flat(labels),
+                *flat,
+                *tasks[:4],
+                driver.number(margin, scores.dtype),
+                upstream if isinstance(upstream, float) else 1.0,
+                factor,
+                slopes,
+                sums,
+            )
+            driver.launch(finish_kernel(), 1, stream, tasks.firsts, sums, is_mean, each, divisor, total)
+            if gradient is not None:
+                blocks = driver.grid(groups.rows, device)
+                driver.launch(write_kernel(), blocks, stream, slopes, divisor, arrays.flat(gradient))
+        for array in (losses, gradient, counts):
             if array is not None:
                 driver.leave_on(array, stream)
-        return driver.reinterpret(results[:1], (), _FLOAT64), -1
+        return driver.reinterpret(total, (), _FLOAT64), -1
 
 
 def label_dtype(dtype):
@@ -131,19 +131,35 @@ def _kind(upstream):
 
 
 def _tasks(groups, device, stream):
-    """Return the tasks of the blocks; for use on a stream they are put on its device once, while the groups live."""
+    """Return the tasks of the blocks; for use on a stream they are put on its device once, for all equal groups."""
     key = device, driver.stream_pointer(stream)
     if key not in groups.on_devices:
-        counts = -(-groups.sizes // THREADS)
-        firsts = np.concatenate([[0], np.cumsum(counts)])
-        owners = np.repeat(np.arange(len(groups)), counts)
-        starts, stops = groups.offsets[:-1][owners], groups.offsets[1:][owners]
-        rows = starts + (np.arange(len(owners)) - firsts[owners]) * THREADS
-        columns = (np.asarray(column, np.int64) for column in (owners, starts, stops, rows, firsts))
-        tasks = groups.on_devices[key] = Tasks(*(arrays.from_host(column, f"cuda:{device}") for column in columns))
-        if stream:
-            driver.wait(stream, tasks.groups.stream)
+        if groups.offsets.nbytes <= _LARGEST_KEPT:
+            groups.on_devices = _on_devices(groups.offsets.tobytes())
+        if key not in groups.on_devices:
+            groups.on_devices[key] = _put_tasks(groups, device)
+            if stream:
+                driver.wait(stream, groups.on_devices[key].groups.stream)
     return groups.on_devices[key]
+
+
+@functools.lru_cache(maxsize=16)
+def _on_devices(offsets):
+    """Return the dictionary that groups of these offsets share."""
+    return {}
+
+
+def _put_tasks(groups, device):
+    """Copy the tasks to a device, all at once."""
+    counts = -(-groups.sizes // THREADS)
+    firsts = np.concatenate([[0], np.cumsum(counts)])
+    owners = np.repeat(np.arange(len(groups)), counts)
+    starts, stops = groups.offsets[:-1][owners], groups.offsets[1:][owners]
+    rows = starts + (np.arange(len(owners)) - firsts[owners]) * THREADS
+    columns = owners, starts, stops, rows, firsts
+    ends = np.cumsum([len(column) for column in columns])
+    together = arrays.from_host(np.concatenate(columns).astype(np.int64), f"cuda:{device}")
+    return Tasks(*(driver.part(together, end - len(column), end) for column, end in zip(columns, ends, strict=True)))
 
 
 @inline
@@ -164,7 +180,7 @@ def _block_sum(numbers, number):
 
 
 @functools.cache
-def walk_kernel(layout):
+def groups_kernel(layout):
     """Return the kernel in which each thread compares a row with all rows of its group."""
     has_weights, has_mask, wants_counts, is_squared = layout[1:5]
     kind = numba.from_dtype(layout.scores)
@@ -180,7 +196,7 @@ def walk_kernel(layout):
         return weight if is_finite and 0.0 <= weight < math.inf else math.nan
 
     @cuda.jit
-    def walk_kernel(
+    def groups_kernel(
         scores, labels, weights, where, counts, owners, starts, stops, rows, margin, scale, upstream, slopes, sums
     ):
         tile_scores = cuda.shared.array(THREADS, kind)
@@ -233,7 +249,7 @@ def walk_kernel(layout):
                 sums[0, task], sums[1, task] = loss, pairs
             task += np.uint64(cuda.gridDim.x)
 
-    return walk_kernel
+    return groups_kernel
 
 
 @functools.cache
@@ -241,7 +257,7 @@ def finish_kernel():
     """Return the kernel of one block that adds up each group, and all groups, in their order."""
 
     @cuda.jit
-    def finish_kernel(firsts, sums, is_mean, losses, results):
+    def finish_kernel(firsts, sums, is_mean, losses, divisor, result):
         numbers = cuda.shared.array(THREADS, numba.float64)
         total = pairs = 0.0
         group = cuda.threadIdx.x
@@ -255,8 +271,8 @@ def finish_kernel():
             group += THREADS
         total, pairs = _block_sum(numbers, total), _block_sum(numbers, pairs)
         if cuda.threadIdx.x == 0:
-            divisor = pairs if is_mean and pairs > 0.0 else 1.0
-            results[0], results[1] = total / divisor, divisor
+            divisor[0] = pairs if is_mean and pairs > 0.0 else 1.0
+            result[0] = total / divisor[0]
 
     return finish_kernel
 
@@ -266,10 +282,10 @@ def write_kernel():
     """Return the kernel that divides the slopes and rounds them."""
 
     @cuda.jit
-    def write_kernel(slopes, results, gradient):
+    def write_kernel(slopes, divisor, gradient):
         k = np.uint64(cuda.grid(1))
         while k < np.uint64(gradient.size):
-            gradient[k] = slopes[k] / results[1]
+            gradient[k] = slopes[k] / divisor[0]
             k += np.uint64(cuda.gridsize(1))
 
     return write_kernel

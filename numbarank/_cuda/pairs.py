@@ -6,19 +6,17 @@ partial sum, a single block adds these. Sums are float64; those of float64 losse
 
 import functools
 import math
-import threading
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
-from numbarank._cuda import arrays, driver, memory, vectors
+from numbarank._cuda import arrays, driver, memory, pool, vectors
 from numbarank._cuda.driver import THREADS, cuda, inline
 from numbarank._exact import two_sum
 
 _DOWN = 2.0**-64
 _two_sum = inline(two_sum)
-_kept = threading.local()
 
 
 class Layout(NamedTuple):
@@ -58,16 +56,22 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
         upstream /= divisor
     width = _width(x1.dtype, (x1, x2, y, upstream, *results))
     dtypes = tuple(None if result is None else result.dtype for result in results)
-    kernel = walk_kernel(formula, Layout(x1.dtype, _kind(y), _kind(upstream), dtypes, width), wants_total)
+    kernel = pairs_kernel(formula, Layout(x1.dtype, _kind(y), _kind(upstream), dtypes, width), wants_total)
     blocks = driver.grid(-(-x1.size // width), device)
     values = (x1, x2, y, margin, upstream, divisor, *results)
     with driver.activate(device):
         stream = driver.common_stream(*filter(arrays.is_array, values))
-        partials = _partials(device, stream) if wants_total else 0
-        driver.launch(kernel, blocks, stream, *(_argument(value, compute) for value in values), partials)
+        given, total = [_argument(value, compute) for value in values], None
+        if wants_total:
+            with pool.workspace(device, stream, (3, driver.max_blocks(device))) as (partials,):
+                driver.launch(kernel, blocks, stream, *given, partials)
+                total = pool.cell(compute, device, stream)
+                driver.launch(finish_kernel(), 1, stream, partials, blocks, float(divisor), total)
+        else:
+            driver.launch(kernel, blocks, stream, *given, 0)
         for result in filter(arrays.is_array, results):
             driver.leave_on(result, stream)
-        return _finish(partials, blocks, divisor, compute, stream) if wants_total else None
+        return driver.reinterpret(total, (), compute) if wants_total else None
 
 
 def storage_dtype(dtype):
@@ -96,21 +100,6 @@ def _argument(value, compute):
     if arrays.is_array(value):
         return arrays.flat(arrays.bits(value))
     return 0 if value is None else driver.number(value, compute)
-
-
-def _partials(device, stream):
-    """Return the buffer of this thread for partial sums on a stream, whose work follows one after the other."""
-    key = device, driver.stream_pointer(stream)
-    buffers = vars(_kept)
-    if key not in buffers:
-        buffers[key] = driver.empty((3, driver.max_blocks(device)), np.float64)
-    return buffers[key]
-
-
-def _finish(partials, blocks, divisor, dtype, stream):
-    result = driver.empty((1,), dtype, stream)
-    driver.launch(finish_kernel(), 1, stream, partials, blocks, float(divisor), result)
-    return driver.reinterpret(result, (), dtype)
 
 
 @inline
@@ -157,7 +146,7 @@ def _block_total(high, low):
 
 
 @functools.cache
-def walk_kernel(formula, layout, wants_total):
+def pairs_kernel(formula, layout, wants_total):
     """Return the kernel that walks over the pairs of a formula."""
     may_overflow = layout.scores.itemsize > 4
     add = (_add if may_overflow else _add_plainly) if wants_total else _add_nothing
@@ -166,7 +155,7 @@ def walk_kernel(formula, layout, wants_total):
     prepare_target, prepare_upstream = (_source(layout, kind).prepare for kind in (layout.target, layout.upstream))
 
     @cuda.jit
-    def walk_kernel(x1, x2, y, margin, upstream, divisor, losses, grad1, grad2, grad_y, partials):
+    def pairs_kernel(x1, x2, y, margin, upstream, divisor, losses, grad1, grad2, grad_y, partials):
         thread, threads = np.uint64(cuda.grid(1)), np.uint64(cuda.gridsize(1))
         y, upstream = prepare_target(y, type(margin)(1)), prepare_upstream(upstream, divisor)
         high, low = walk(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, thread, threads)
@@ -181,7 +170,7 @@ def walk_kernel(formula, layout, wants_total):
                 block = cuda.blockIdx.x
                 partials[0, block], partials[1, block], partials[2, block] = high, low, unit
 
-    return walk_kernel
+    return pairs_kernel
 
 
 def _source(layout, kind, width=1):
