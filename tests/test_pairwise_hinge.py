@@ -17,7 +17,12 @@ every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 both_floats = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
-@pytest.fixture(params=["every pair", "sorted"] if not SIMULATOR else ["every pair"], autouse=True, scope="module")
+def pytest_generate_tests(metafunc):
+    ways = ["every pair", "sorted"] if metafunc.config.getoption("--device") == "cpu" else ["every pair"]
+    metafunc.parametrize("way", ways, indirect=True, scope="module")
+
+
+@pytest.fixture(autouse=True, scope="module")
 def way(request):
     """Groups as they are walked over, and as if they had more pairs."""
     from numbarank._cpu import every_pair

@@ -157,7 +157,7 @@ def _put_tasks(groups, device):
     starts, stops = groups.offsets[:-1][owners], groups.offsets[1:][owners]
     rows = starts + (np.arange(len(owners)) - firsts[owners]) * THREADS
     columns = owners, starts, stops, rows, firsts
-    ends = np.cumsum([len(column) for column in columns])
+    ends = np.cumsum([len(column) for column in columns]).tolist()
     together = arrays.from_host(np.concatenate(columns).astype(np.int64), f"cuda:{device}")
     return Tasks(*(driver.part(together, end - len(column), end) for column, end in zip(columns, ends, strict=True)))
 
