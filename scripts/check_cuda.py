@@ -86,7 +86,7 @@ FULL = Effort(sizes=(1, 3, 4, 255, 256, 257, 100_003, 2**22 + 5), lengths=(0, 1,
 QUICK = Effort(
     sizes=(1, 3, 257),
     lengths=(0, 1, 2, 257),
-    tests=("tests/test_cuda_kernels.py", "-k", "walked_once"),
+    tests=("tests/test_cuda_kernels.py", "-k", "computed_once"),
     slow_bytes=2**10,
     launches=2,
     raced=(2**10,),
@@ -119,6 +119,7 @@ def main():
     path = options.json or (None if options.quick or options.parts != list(PARTS) else default_path(where))
     if path:
         write(path, where, checks, races.rows)
+        print(f"\nwritten: {path}")
     done = [check.passed for check in checks]
     print(f"\n{done.count(True)} passed, {done.count(False)} failed, {done.count(None)} without a verdict")
     sys.exit(False in done)

@@ -197,3 +197,14 @@ def test_the_reliability_page_names_tests_that_exist():
     defined = {path: set(re.findall(r"def (test_\w+)", path.read_text())) for path in tests.glob("test_*.py")}
     for file, name in named:
         assert any(name in names for path, names in defined.items() if not file or path.name == file[6:]), name
+
+
+def test_the_emulated_driver_runs_tests_that_exist():
+    root = PACKAGE.parent
+    script = (root / ".ci" / "emulate").read_text()
+    files = re.search(r"kernels=\((.*)\)", script)[1].split()
+    tests = "\n".join((root / file).read_text() for file in files)
+    chosen = re.findall(r'^(?:pairs|lists|others|memory)="(.*)"$', script, re.MULTILINE)
+    words = set(re.findall(r"\w+_\w+", " ".join(chosen)))
+    assert len(words) > 15
+    assert not [word for word in words if not re.search(rf"def test\w*{word}|def {word}", tests)]

@@ -41,7 +41,7 @@ def awkward_sizes(driver):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_pair_is_walked_once(room, cuda, dtype):
+def test_every_pair_is_computed_once(room, cuda, dtype):
     for size in awkward_sizes(room.driver):
         x1, x2, y = random_pairs(size, dtype, seed=size)
         arguments = [put(a, cuda) for a in (x1, x2, y)]

@@ -33,7 +33,7 @@ FLOATS = ["float32", "float64", *HALVES]
 TARGETS = ["like", "int8", "int64", "number", "cell"]
 PAIRS = [(dtype, target) for dtype in FLOATS for target in (TARGETS[:2] if dtype in HALVES else TARGETS)]
 # which of losses, grad1, grad2 and grad_y are written, and whether a total is added up
-WALKS = {
+PASSES = {
     "none": ((True, False, False, False), False),
     "mean": ((False, False, False, False), True),
     "fused": ((False, True, True, False), True),
@@ -104,8 +104,8 @@ def check(ptx, capability, folder):
     assert assemble(ptx, capability, folder) <= MOST_REGISTERS
 
 
-def walk(room, dtype, target, wanted, total, *, upstream="number", width=None, capability=HOPPER):
-    """PTX of the kernel that walks over pairs, for inputs of these kinds."""
+def pairs_ptx(room, dtype, target, wanted, total, *, upstream="number", width=None, capability=HOPPER):
+    """PTX of the kernel that passes over pairs, for inputs of these kinds."""
     dtype = np.dtype(dtype)
     compute = room.arrays.compute_dtype(dtype)
     number, width = numba.from_dtype(compute), width or room.vectors.BYTES // dtype.itemsize
@@ -127,11 +127,11 @@ def walk(room, dtype, target, wanted, total, *, upstream="number", width=None, c
 
 # how a target is read and which results are written do not depend on each other
 @pytest.mark.parametrize(
-    "dtype, target, name", [(*pair, name) for pair in PAIRS for name in WALKS if pair[1] == "like" or name == "fused"]
+    "dtype, target, name", [(*pair, name) for pair in PAIRS for name in PASSES if pair[1] == "like" or name == "fused"]
 )
-def test_walk(room, tmp_path, dtype, target, name):
-    wanted, total = WALKS[name]
-    ptx = walk(room, dtype, target, wanted, total)
+def test_pairs(room, tmp_path, dtype, target, name):
+    wanted, total = PASSES[name]
+    ptx = pairs_ptx(room, dtype, target, wanted, total)
     check(ptx, HOPPER, tmp_path)
     assert dtype == "float64" or total or ".f64" not in ptx
     assert len(re.findall(r"ld\.global\.nc\.L1::no_allocate\.v4\.u32", ptx)) >= 2 + (target == "like")
@@ -141,24 +141,24 @@ def test_walk(room, tmp_path, dtype, target, name):
 @pytest.mark.parametrize("capability", OTHERS, ids="sm_{0[0]}{0[1]}".format)
 @pytest.mark.parametrize("target", ["like", "int8"])
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_walk_for_other_architectures(room, tmp_path, dtype, target, capability):
+def test_pairs_for_other_architectures(room, tmp_path, dtype, target, capability):
     if not toolkit_knows(capability):
         pytest.skip("this toolkit does not know the architecture")
-    check(walk(room, dtype, target, *WALKS["fused"], capability=capability), capability, tmp_path)
+    check(pairs_ptx(room, dtype, target, *PASSES["fused"], capability=capability), capability, tmp_path)
 
 
 @pytest.mark.parametrize("upstream", ["like", "cell"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_walk_with_an_upstream_array(room, tmp_path, dtype, upstream):
-    ptx = walk(room, dtype, "like", *WALKS["gradients"], upstream=upstream)
+def test_pairs_with_an_upstream_array(room, tmp_path, dtype, upstream):
+    ptx = pairs_ptx(room, dtype, "like", *PASSES["gradients"], upstream=upstream)
     check(ptx, HOPPER, tmp_path)
     assert dtype == "float64" or ".f64" not in ptx
 
 
-@pytest.mark.parametrize("name", WALKS)
+@pytest.mark.parametrize("name", PASSES)
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_walk_one_by_one(room, tmp_path, dtype, name):
-    check(walk(room, dtype, "like", *WALKS[name], width=1), HOPPER, tmp_path)
+def test_pairs_one_by_one(room, tmp_path, dtype, name):
+    check(pairs_ptx(room, dtype, "like", *PASSES[name], width=1), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -300,7 +300,7 @@ def _broadcast_strides(array, shape):
 
 
 def _merged(axes):
-    """Return the shape and the strides of the fewest axes that walk over the same elements in the same order."""
+    """Return the shape and the strides of the fewest axes that pass over the same elements in the same order."""
     merged = [(1, 0)]
     for length, stride in axes:
         outer_length, outer_stride = merged[-1]

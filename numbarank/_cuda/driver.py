@@ -183,7 +183,7 @@ def empty(shape, dtype, stream=0):
     return cuda.device_array(shape, dtype, stream=stream)
 
 
-def part(array, start, stop):
+def elements(array, start, stop):
     """Return a vector's elements from ``start`` to ``stop``."""
     if SIMULATING:
         return DeviceArray(array._ary[start:stop], array.stream)

@@ -24,7 +24,7 @@ _scaled, _violation = inline(scaled), inline(violation)
 
 
 def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream, losses, gradient, counts):
-    """Walk over all pairs of every group, fill the buffers given and return the total.
+    """Pass over all pairs of every group, fill the buffers given and return the total.
 
     Parameters
     ----------
@@ -137,9 +137,10 @@ def _tasks(groups, device, stream):
         if groups.offsets.nbytes <= _LARGEST_KEPT:
             groups.on_devices = _on_devices(groups.offsets.tobytes())
         if key not in groups.on_devices:
-            groups.on_devices[key] = _put_tasks(groups, device)
+            tasks = _put_tasks(groups, device)
             if stream:
-                driver.wait(stream, groups.on_devices[key].groups.stream)
+                driver.wait(stream, tasks.groups.stream)
+            return groups.on_devices.setdefault(key, tasks)
     return groups.on_devices[key]
 
 
@@ -159,7 +160,9 @@ def _put_tasks(groups, device):
     columns = owners, starts, stops, rows, firsts
     ends = np.cumsum([len(column) for column in columns]).tolist()
     together = arrays.from_host(np.concatenate(columns).astype(np.int64), f"cuda:{device}")
-    return Tasks(*(driver.part(together, end - len(column), end) for column, end in zip(columns, ends, strict=True)))
+    return Tasks(
+        *(driver.elements(together, end - len(column), end) for column, end in zip(columns, ends, strict=True))
+    )
 
 
 @inline

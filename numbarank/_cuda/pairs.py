@@ -1,4 +1,4 @@
-"""One walk over pairs on a CUDA device: their losses, gradients and total.
+"""One pass over pairs on a CUDA device: their losses, gradients and total.
 
 A total is added up in two kernels, in an order that depends on the size and the device alone: each block leaves one
 partial sum, a single block adds these. Sums are float64; those of float64 losses carry their rounding errors along.
@@ -30,7 +30,7 @@ class Layout(NamedTuple):
 
 
 def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, grad_y, wants_total):
-    """Walk once over the pairs, fill the buffers given and return the total if it is asked for.
+    """Pass once over the pairs, fill the buffers given and return the total if it is asked for.
 
     Parameters
     ----------
@@ -147,18 +147,18 @@ def _block_total(high, low):
 
 @functools.cache
 def pairs_kernel(formula, layout, wants_total):
-    """Return the kernel that walks over the pairs of a formula."""
+    """Return the kernel that passes over the pairs of a formula."""
     may_overflow = layout.scores.itemsize > 4
     add = (_add if may_overflow else _add_plainly) if wants_total else _add_nothing
-    walk = _walk(formula, layout, add)
-    total_again = _walk(formula, layout._replace(results=(None,) * 4), _add_scaled)
+    pass_over_pairs = _pass_over_pairs(formula, layout, add)
+    total_again = _pass_over_pairs(formula, layout._replace(results=(None,) * 4), _add_scaled)
     prepare_target, prepare_upstream = (_source(layout, kind).prepare for kind in (layout.target, layout.upstream))
 
     @cuda.jit
     def pairs_kernel(x1, x2, y, margin, upstream, divisor, losses, grad1, grad2, grad_y, partials):
         thread, threads = np.uint64(cuda.grid(1)), np.uint64(cuda.gridsize(1))
         y, upstream = prepare_target(y, type(margin)(1)), prepare_upstream(upstream, divisor)
-        high, low = walk(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, thread, threads)
+        high, low = pass_over_pairs(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, thread, threads)
         if wants_total:
             high, low = _block_total(high, low)
             unit = 1.0
@@ -177,30 +177,31 @@ def _source(layout, kind, width=1):
     return memory.source(kind, arrays.compute_dtype(layout.scores), width)
 
 
-def _walk(formula, layout, add):
-    """Return the device function in which a thread walks over its pairs, group by group, and adds their losses."""
-    walk_group, walk_one = _walk_group(formula, layout, layout.width, add), _walk_group(formula, layout, 1, add)
+def _pass_over_pairs(formula, layout, add):
+    """Return the device function in which a thread passes over its pairs, several at a time, and adds their losses."""
+    compute_several = _compute_pairs(formula, layout, layout.width, add)
+    compute_one = _compute_pairs(formula, layout, 1, add)
     width = np.uint64(layout.width)
 
     @inline
-    def walk(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, thread, threads):
+    def pass_over_pairs(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, thread, threads):
         high = low = 0.0
         size = np.uint64(x1.size)
         groups = size // width
         group = thread
         while group < groups:
-            high, low = walk_group(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, group)
+            high, low = compute_several(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, group)
             group += threads
         k = groups * width + thread
         if k < size:
-            high, low = walk_one(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k)
+            high, low = compute_one(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k)
         return high, low
 
-    return walk
+    return pass_over_pairs
 
 
-def _walk_group(formula, layout, width, add):
-    """Return the device function that reads a group of pairs, writes what is wanted and adds their losses."""
+def _compute_pairs(formula, layout, width, add):
+    """Return the device function that reads some neighbouring pairs, writes what is wanted and adds their losses."""
     value, slope = inline(formula.value), inline(formula.slope)
     compute = arrays.compute_dtype(layout.scores)
     fill_scores = _source(layout, (layout.scores, False), width).fill
@@ -209,7 +210,7 @@ def _walk_group(formula, layout, width, add):
     kind = numba.from_dtype(compute)
 
     @inline
-    def walk_group(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, group):
+    def compute_pairs(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, group):
         a, b = cuda.local.array(width, kind), cuda.local.array(width, kind)
         c, u = cuda.local.array(width, kind), cuda.local.array(width, kind)
         loss, by_x1 = cuda.local.array(width, kind), cuda.local.array(width, kind)
@@ -229,7 +230,7 @@ def _walk_group(formula, layout, width, add):
         write_grad_y(grad_y, group, by_y)
         return high, low
 
-    return walk_group
+    return compute_pairs
 
 
 @functools.cache

@@ -61,7 +61,7 @@ def workspace(device, stream, *shapes):
 def _split(memory, sizes, shapes):
     start = 0
     for size, shape in zip(sizes, shapes, strict=True):
-        yield driver.reinterpret(driver.part(memory, start, start + size), shape, _FLOAT64)
+        yield driver.reinterpret(driver.elements(memory, start, start + size), shape, _FLOAT64)
         start += size
 
 
@@ -71,6 +71,6 @@ def cell(dtype, device, stream):
     if used == _CELLS:
         memory, used = driver.empty((_CELLS,), dtype), 0
     _kept.cells[device, dtype] = memory, used + 1
-    one = driver.part(memory, used, used + 1)
+    one = driver.elements(memory, used, used + 1)
     one.stream = stream
     return one
