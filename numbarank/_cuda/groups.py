@@ -6,6 +6,7 @@ without waiting for others but twice a tile. The work grows with the square of t
 """
 
 import functools
+import itertools
 import math
 from typing import NamedTuple
 
@@ -158,11 +159,9 @@ def _put_tasks(groups, device):
     starts, stops = groups.offsets[:-1][owners], groups.offsets[1:][owners]
     rows = starts + (np.arange(len(owners)) - firsts[owners]) * THREADS
     columns = owners, starts, stops, rows, firsts
-    ends = np.cumsum([len(column) for column in columns]).tolist()
+    ends = np.cumsum([0, *map(len, columns)]).tolist()
     together = arrays.from_host(np.concatenate(columns).astype(np.int64), f"cuda:{device}")
-    return Tasks(
-        *(driver.elements(together, end - len(column), end) for column, end in zip(columns, ends, strict=True))
-    )
+    return Tasks(*(driver.elements(together, start, end) for start, end in itertools.pairwise(ends)))
 
 
 @inline
