@@ -11,7 +11,7 @@ from timing import Contender, Times, event_clock, interleave
 TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 CUDA_CACHE_BYTES = 2**27
 DEFAULT_CACHE_BYTES = 2**25
-QUICKLY = {"seconds": 0.05, "batch_seconds": 0.001, "min_rounds": 2, "parallel_ceilings": False}
+QUICKLY = {"seconds": 0.05, "batch_seconds": 0.001, "min_rounds": 2, "max_calls": 16, "parallel_ceilings": False}
 
 
 class Races:
@@ -21,18 +21,18 @@ class Races:
     ----------
     peers : sequence of str
         The peers that may take part.
-    seconds, batch_seconds, min_rounds
+    seconds, batch_seconds, min_rounds, max_calls
         As in :func:`timing.interleave`.
     parallel_ceilings : bool
         Whether the parallel kernels among the ceilings take part: they take long to compile.
     """
 
-    def __init__(self, peers, seconds=3.0, batch_seconds=0.01, min_rounds=7, parallel_ceilings=True):
+    def __init__(self, peers, seconds=3.0, batch_seconds=0.01, min_rounds=7, max_calls=2**16, parallel_ceilings=True):
         self.rows = []
         self.left_out = {}
         self.peers = set(peers)
         self._interleave = functools.partial(
-            interleave, seconds=seconds, batch_seconds=batch_seconds, min_rounds=min_rounds
+            interleave, seconds=seconds, batch_seconds=batch_seconds, min_rounds=min_rounds, max_calls=max_calls
         )
         self._parallel_ceilings = parallel_ceilings
 

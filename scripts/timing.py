@@ -11,7 +11,6 @@ import time
 import numpy as np
 
 REST_SECONDS = 0.002
-MAX_CALLS_A_BATCH = 2**16
 
 
 class Contender:
@@ -77,7 +76,7 @@ def event_clock(calls):
     return begin.elapsed_time(end) / 1000
 
 
-def interleave(contenders, seconds=3.0, batch_seconds=0.01, min_rounds=7, max_rounds=99):
+def interleave(contenders, seconds=3.0, batch_seconds=0.01, min_rounds=7, max_rounds=99, max_calls=2**16):
     """Time the contenders in turn, round after round.
 
     Parameters
@@ -87,13 +86,15 @@ def interleave(contenders, seconds=3.0, batch_seconds=0.01, min_rounds=7, max_ro
         About how long all rounds together may take; ``min_rounds`` are made in any case.
     batch_seconds : float
         About how long the calls of one contender in one round take; a longer call is made once.
+    max_calls : int
+        The most calls in a batch, whatever the clock says: that of an emulated device hardly moves.
 
     Returns
     -------
     list of list of float
         For each contender its seconds a call, one number a round.
     """
-    counts = [_calls_a_batch(contender, batch_seconds) for contender in contenders]
+    counts = [_calls_a_batch(contender, batch_seconds, max_calls) for contender in contenders]
     per_call = [[] for _ in contenders]
     gc.collect()
     gc.disable()
@@ -115,9 +116,9 @@ def _batch_seconds(contender, count):
     return contender.seconds(count)
 
 
-def _calls_a_batch(contender, batch_seconds):
+def _calls_a_batch(contender, batch_seconds, max_calls):
     count = 1
-    while (elapsed := _undisturbed_seconds(contender, count)) < batch_seconds / 2 and count < MAX_CALLS_A_BATCH:
+    while (elapsed := _undisturbed_seconds(contender, count)) < batch_seconds / 2 and count < max_calls:
         count *= 2
     return max(1, round(count * min(1, batch_seconds / elapsed)))
 
