@@ -361,16 +361,19 @@ class Stream(int):
 @pytest.fixture
 def driver(cuda, monkeypatch):
     """The driver with streams that keep a log: which waits for which, and where kernels are launched."""
-    from numbarank._cuda import driver
+    from numbarank._cuda import driver, groups, pool
 
     driver.log = log = []
 
     class Event:
+        stream = None
+
         def record(self, stream):
             self.stream = int(stream)
 
         def wait(self, stream):
-            log.append((int(stream), "waits for", self.stream))
+            if self.stream not in (None, stream):  # else nothing is left to wait for
+                log.append((int(stream), "waits for", self.stream))
 
     def stream_at(handle, owner=None):
         stream = Stream(handle)
@@ -386,6 +389,8 @@ def driver(cuda, monkeypatch):
     monkeypatch.setattr(driver, "new_event", Event)
     monkeypatch.setattr(driver, "_events", driver._Events())
     monkeypatch.setattr(driver, "launch", launched)
+    monkeypatch.setattr(pool, "_kept", pool._Kept())
+    groups._on_devices.cache_clear()
     yield driver
     del driver.log
 
