@@ -30,6 +30,7 @@ loops = {
     "sum groups": sorted_groups.sum_groups,
     "merge": shared_groups._merge_counting,
     "level": shared_groups._count_level,
+    "sort": CompiledLoop("sort keys", sorting._sort),
     "digits": sorting._count_digit_loop,
     "write": groups._write_loop,
     "launch": CompiledLoop("launch", tasks._launch),
@@ -38,7 +39,7 @@ print(json.dumps({name: fingerprint(*loop._dispatcher._cache._roots) for name, l
 """
 PAIRS = {"forward", "gradients", "careful"}
 LISTS = {"count pairs", "sum pairs", "count groups", "sum groups", "merge", "level"}
-EVERY = PAIRS | LISTS | {"digits", "write", "launch"}
+EVERY = PAIRS | LISTS | {"sort", "digits", "write", "launch"}
 SHORT = {"count pairs", "sum pairs", "count groups", "sum groups"}
 RUNNING_SUMS = {"count pairs", "sum pairs", "count groups"}
 
@@ -74,10 +75,10 @@ def test_every_loop_has_its_own(as_it_is):
         ("_cpu/exact.py", "RUNNING = 16", "RUNNING = 32", RUNNING_SUMS),
         ("_cpu/every_pair.py", "GRADES = -32, 64", "GRADES = -32, 32", {"count pairs", "sum pairs"}),
         ("_cpu/merging.py", "FEW_LEVELS = 32", "FEW_LEVELS = 64", {"count groups", "sum groups", "merge"}),
-        ("_cpu/sorting.py", "BUCKETS, DIGITS = 256", "BUCKETS, DIGITS = 128", SHORT | {"digits"}),
+        ("_cpu/sorting.py", "BUCKETS, DIGITS = 256", "BUCKETS, DIGITS = 128", {"sort", "digits"}),
         ("_cpu/rows.py", "pairs += below * weight", "pairs += weight * below", SHORT),
         ("_cpu/groups.py", "/ work.divisor", "* work.divisor", {"write"}),
-        ("_cpu/tasks.py", "_WORD(0))", "_WORD(1))", EVERY - {"launch"}),
+        ("_cpu/tasks.py", "_WORD(0))", "_WORD(1))", EVERY - {"launch", "sort"}),
         ("_cpu/tasks.py", "np.int64(index_)", "index_", {"launch"}),
         ("_cpu/compiler.py", '"error_model": "numpy"', '"error_model": "python"', EVERY),
     ],

@@ -157,13 +157,15 @@ class CompiledLoop:
     inputs : sequence of str
         The arguments that are only read: one compilation then serves read-only and writable arrays.
     parallel : bool
+    has_address : bool
+        Whether C functions can call it, by its address.
     """
 
-    def __init__(self, name, function, inputs=(), parallel=False):
+    def __init__(self, name, function, inputs=(), parallel=False, has_address=False):
         if parallel:
             self._dispatcher = numba.njit(error_model="numpy", nogil=True, parallel=True)(function)
         else:
-            options = dict(_OPTIONS, no_cfunc_wrapper=True)
+            options = dict(_OPTIONS, no_cfunc_wrapper=not has_address)
             self._dispatcher = LoopDispatcher(function, targetoptions=options, pipeline_class=LoopCompiler)
         self._dispatcher._cache = DiskCache(name, (function, *_COMPILED_WITH))
         self._is_read_only = [argument in inputs for argument in inspect.signature(function).parameters]

@@ -9,8 +9,18 @@ import numpy as np
 
 from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.exact import RUNNING, loss_of_counts, scaled, slopes_times_scores, sum_up
-from numbarank._cpu.memory import are_given, lane, lanes, moved, pointer_into, pointers, read, stack_of, write
-from numbarank._cpu.rows import EVERY_PAIR, SHARED, SHARED_FROM, SORTED, Rows, first_group, number_rows, weight_of_pairs
+from numbarank._cpu.memory import are_given, lane, lanes, moved, pointer_into, pointers, read, size_of, stack_of, write
+from numbarank._cpu.rows import (
+    EVERY_PAIR,
+    SHARED,
+    SHARED_FROM,
+    SORTED,
+    UNSORTED,
+    Rows,
+    first_group,
+    number_rows,
+    weight_of_pairs,
+)
 from numbarank._cpu.sorting import fill_keys, find_blocks, sort_keys
 from numbarank._cpu.tasks import run_tasks
 from numbarank._hinge import violation
@@ -128,13 +138,16 @@ def _fill(pointer, value, first, last):
 
 
 @part
-def order_rows(given, has, count, order):
-    """Put the rows that take part in the order of their labels; return how many they are, and of how many blocks."""
+def order_rows(given, has, count, order, sorter):
+    """Put the rows that take part in the order of their labels; return how many they are, and of how many blocks.
+
+    There are no blocks where rows have to be sorted and there is no sorter.
+    """
     size = number_rows(given, has, count, order.spare_rows)
     for i in range(size):
         order.labels[i] = given.labels[order.spare_rows[i]]
     blocks = _order_by_grades(order, size)
-    return size, (blocks if blocks > 0 or size == 0 else _order_by_keys(order, size))
+    return size, (blocks if blocks > 0 or size == 0 or sorter == 0 else _order_by_keys(order, size, sorter))
 
 
 @part
@@ -170,12 +183,12 @@ def _order_by_grades(order, size):
 
 
 @part
-def _order_by_keys(order, size):
+def _order_by_keys(order, size, sorter):
     """Order the rows by any labels; return how many blocks these are."""
     bits = fill_keys(order.labels, None, order.keys, 0, size)
     for i in range(size):
         order.rows[i] = order.spare_rows[i]
-    sort_keys(order.keys, order.rows, order.spare_keys, order.spare_rows, size, bits)
+    sort_keys(sorter, order.keys, order.rows, order.spare_keys, order.spare_rows, size, bits)
     return find_blocks(order.keys, size, order.starts)
 
 
@@ -314,6 +327,7 @@ class Work(NamedTuple):
     pairs_per_row: Any
     block: Any
     places: Any
+    sorter: Any
 
 
 class Results(NamedTuple):
@@ -355,7 +369,10 @@ def _loop(wants_sums):
             if count >= SHARED_FROM:
                 continue
             rows = moved(given, start)
-            size, blocks = order_rows(rows, has, count, order)
+            size, blocks = order_rows(rows, has, count, order, work.sorter)
+            if size > 0 and blocks == 0:
+                results.strategies[group] = np.int8(UNSORTED)
+                continue
             results.strategies[group] = np.int8(SORTED)
             if not _has_few_pairs(order.starts, blocks, work.pairs_per_row):
                 continue
@@ -374,11 +391,11 @@ def _loop(wants_sums):
 
     def loop(
         scores, labels, weights, where, offsets, upstream, margin, is_squared, is_mean, pairs_per_row, losses, pairs,
-        units, strategies, gradient, counts, block, chunks, launch,
+        units, strategies, gradient, counts, block, sorter, chunks, launch,
     ):  # fmt: skip
         given = Rows(scores, labels, weights, where)
         results = Results(losses, pairs, units, strategies, gradient, counts)
-        groups = len(losses)
+        groups = size_of(losses)
         offsets_, upstream_, block_ = pointers((offsets, upstream, block))
         work = Work(
             pointers(given),
@@ -389,13 +406,14 @@ def _loop(wants_sums):
             pointers(results),
             are_given(results),
             upstream_,
-            len(upstream),
+            size_of(upstream),
             margin,
             is_squared,
             is_mean,
             pairs_per_row,
             block_,
-            len(block) // (chunks * WORKSPACES),
+            size_of(block) // (chunks * WORKSPACES),
+            sorter,
         )
         run_tasks(groups_of_chunk, work, chunks, launch)
         return sum_up(work.results.losses, groups), sum_up(work.results.pairs, groups)

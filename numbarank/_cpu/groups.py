@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from numbarank._cpu import every_pair, shared_groups, sorted_groups, threads
+from numbarank._cpu import every_pair, shared_groups, sorted_groups, sorting, threads
 from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.exact import scaled
-from numbarank._cpu.memory import pointers
-from numbarank._cpu.rows import EVERY_PAIR, SHARED, SHARED_FROM, SORTED
+from numbarank._cpu.memory import pointers, size_of
+from numbarank._cpu.rows import EVERY_PAIR, SHARED, SHARED_FROM, SORTED, UNSORTED
 from numbarank._cpu.sorting import part_of
 from numbarank._cpu.tasks import ONE_THREAD, launcher, run_tasks
 
@@ -214,10 +214,16 @@ def _look_at_pairs(call, found, longest, chunks, launch):
             np.copyto(found.strategies, np.where(sizes < SHARED_FROM, SORTED, SHARED), casting="unsafe")
             return 0.0, 0.0
     block = np.empty(chunks * every_pair.WORKSPACES * every_pair.places_for(longest))
-    return loop(
-        (call.scores.dtype, call.labels.dtype), *call[:7], call.power == 2, call.is_mean, pairs_per_row, call.losses,
-        found.pairs, found.units, found.strategies, call.gradient, call.counts, block, chunks, launch,
+
+    arguments = (
+        *call[:7], call.power == 2, call.is_mean, pairs_per_row, call.losses, found.pairs, found.units,
+        found.strategies, call.gradient, call.counts, block,
     )  # fmt: skip
+    key, known = (call.scores.dtype, call.labels.dtype), sorting.known_sorter
+    totals = loop(key, *arguments, known, chunks, launch)
+    if not known and UNSORTED in found.strategies.tobytes():  # labels that are no grades: now with a sorter
+        return loop(key, *arguments, sorting.sorter(), chunks, launch)
+    return totals
 
 
 def _have_few_pairs(call, sizes, pairs_per_row):
@@ -240,7 +246,7 @@ def _sort_groups(call, found, longest, chunks, launch):
     loop = sorted_groups.sum_groups if _wants_sums(call) else sorted_groups.count_groups
     loop(
         (call.scores.dtype, call.labels.dtype), *call[:5], call.margin, call.power == 2, found.strategies, call.losses,
-        found.pairs, found.sizes, found.rows, found.slopes, call.counts, block, chunks, launch,
+        found.pairs, found.sizes, found.rows, found.slopes, call.counts, block, sorting.sorter(), chunks, launch,
     )  # fmt: skip
 
 
@@ -304,7 +310,7 @@ def _write_piece(work, piece):
 
 def _write(offsets, upstream, strategies, units, rows, sizes, slopes, gradient, is_mean, divisor, pieces, launch):
     arrays = pointers((offsets, upstream, strategies, units, rows, sizes, slopes, gradient))
-    work = Work(*arrays, len(strategies), len(upstream), is_mean, divisor, pieces)
+    work = Work(*arrays, size_of(strategies), size_of(upstream), is_mean, divisor, pieces)
     run_tasks(_write_piece, work, pieces, launch)
 
 

@@ -123,6 +123,16 @@ def pointer_into(typing_context, block, octets, like):
 
 
 @intrinsic
+def size_of(typing_context, array):
+    """Return how many elements an array has."""
+
+    def generate(context, builder, signature, arguments):
+        return cgutils.create_struct_proxy(array)(context, builder, arguments[0]).nitems
+
+    return types.int64(array), generate
+
+
+@intrinsic
 def are_given(typing_context, arrays):
     """Return a mask for each array of a tuple: all bits where it has elements, or else none. None stays what it is.
 

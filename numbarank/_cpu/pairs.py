@@ -25,6 +25,7 @@ from numbarank._cpu.memory import (
     prefetch,
     read,
     rows_at,
+    size_of,
     spare_rows,
     stack_of,
     write,
@@ -257,7 +258,7 @@ def careful_kernel(formula):
         write(totals, 2 * chunk + 1, low)
 
     def loop(x1, x2, y, target, margin, divisor, total, chunk_length, launch):
-        size, inputs = x1.size, Inputs(x1, x2, y, None)
+        size, inputs = size_of(x1), Inputs(x1, x2, y, None)
         totals = stack_of(TOTALS, 0.0)
         work = Work(
             inputs=pointers(inputs),
@@ -387,7 +388,7 @@ def kernel(formula, wants_gradients):
             computed(x1, target),
             computed(x1, 0.0),
             computed(x1, margin),
-            x1.size,
+            size_of(x1),
             length,
             wants_total,
             is_large,
@@ -408,7 +409,7 @@ def kernel(formula, wants_gradients):
             computed(x1, target),
             computed(x1, above),
             computed(x1, margin),
-            x1.size,
+            size_of(x1),
             length,
             wants_total,
             is_large,

@@ -7,7 +7,7 @@ import numpy as np
 from numbarank._cpu.compiler import part
 
 SHARED_FROM = 32_768  # rows of a group that all threads share
-EVERY_PAIR, SORTED, SHARED = range(3)
+EVERY_PAIR, SORTED, SHARED, UNSORTED = range(4)
 
 
 class Rows(NamedTuple):

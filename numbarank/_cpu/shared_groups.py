@@ -12,7 +12,7 @@ import numpy as np
 from numbarank import _exact
 from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.exact import slopes_times_scores
-from numbarank._cpu.memory import are_given, pointers
+from numbarank._cpu.memory import are_given, pointers, size_of
 from numbarank._cpu.merging import (
     Runs,
     Sums,
@@ -50,7 +50,7 @@ def _fill_piece(work, piece):
 
 
 def _fill(numbers, rows, keys, bits, launch):
-    work = Keys(*pointers((numbers, rows, keys, bits)), len(keys))
+    work = Keys(*pointers((numbers, rows, keys, bits)), size_of(keys))
     run_tasks(_fill_piece, work, PIECES, launch)
 
 
@@ -135,7 +135,7 @@ def _work(
         Runs(*pointers((spare_scores, spare_items))),
         Sums(slopes_, counts_, rows_, weights_, has_counts, has_weights),
         starts_,
-        len(starts) - 1,
+        size_of(starts) - 1,
         width,
         levels,
         margin,

@@ -6,7 +6,7 @@ import numpy as np
 
 from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.exact import loss_of_counts, slopes_times_scores
-from numbarank._cpu.memory import are_given, moved, pointer_into, pointers
+from numbarank._cpu.memory import are_given, moved, pointer_into, pointers, size_of
 from numbarank._cpu.merging import Runs, Sums, levels_of, run_merger, start_run
 from numbarank._cpu.rows import SORTED, Rows, first_group, number_rows, weight_of_pairs
 from numbarank._cpu.sorting import fill_keys, find_blocks, sort_keys
@@ -54,6 +54,7 @@ class Work(NamedTuple):
     margin: Any
     is_squared: Any
     places: Any
+    sorter: Any
 
 
 @part
@@ -70,15 +71,15 @@ def _workspace(block, places, scores):
 
 
 @part
-def _order(rows, has, count, numbers, workspace):
+def _order(rows, has, count, numbers, workspace, sorter):
     """Put the numbered rows in the order of label and score; return how many take part, and of how many blocks."""
     size, keys = number_rows(rows, has, count, numbers), workspace.keys
     if size == 0 or fill_keys(rows.labels, numbers, keys, 0, size) == 0:
         return size, 0
     bits = fill_keys(rows.scores, numbers, keys, 0, size)
-    sort_keys(keys, numbers, workspace.spare_keys, workspace.spare_rows, size, bits)
+    sort_keys(sorter, keys, numbers, workspace.spare_keys, workspace.spare_rows, size, bits)
     bits = fill_keys(rows.labels, numbers, keys, 0, size)
-    sort_keys(keys, numbers, workspace.spare_keys, workspace.spare_rows, size, bits)
+    sort_keys(sorter, keys, numbers, workspace.spare_keys, workspace.spare_rows, size, bits)
     return size, find_blocks(keys, size, workspace.starts)
 
 
@@ -109,7 +110,7 @@ def _loop(wants_sums):
             start, count = offsets[group], offsets[group + 1] - offsets[group]
             rows = moved(work.given, start)
             numbers, slopes, counts = moved((work.rows, work.slopes, work.counts), start)
-            size, blocks = _order(rows, has, count, numbers, workspace)
+            size, blocks = _order(rows, has, count, numbers, workspace, work.sorter)
             sums = Sums(slopes, counts, numbers, rows.weights, work.has_counts, has.weights)
             if work.has_counts:
                 for row in range(count):
@@ -125,20 +126,21 @@ def _loop(wants_sums):
 
     def loop(
         scores, labels, weights, where, offsets, margin, is_squared, strategies, losses, pairs, sizes, rows, slopes,
-        counts, block, chunks, launch,
+        counts, block, sorter, chunks, launch,
     ):  # fmt: skip
         given = Rows(scores, labels, weights, where)
         results = pointers((offsets, strategies, losses, pairs, sizes, rows, slopes, counts, block))
         work = Work(
             pointers(given),
             are_given(given),
-            len(losses),
+            size_of(losses),
             chunks,
             *results,
             are_given((counts,))[0],
             margin,
             is_squared,
-            len(block) // (chunks * WORKSPACES),
+            size_of(block) // (chunks * WORKSPACES),
+            sorter,
         )
         run_tasks(groups_of_chunk, work, chunks, launch)
 

@@ -8,8 +8,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from numbarank._cpu.compiler import CompiledLoop, part
-from numbarank._cpu.memory import moved, pointers, stack_of
-from numbarank._cpu.tasks import run_tasks
+from numbarank._cpu.memory import moved, pointers, size_of, stack_of
+from numbarank._cpu.tasks import call_address, pointer_at, run_tasks
 
 BUCKETS, DIGITS = 256, 8
 INSERTION_BELOW = 40
@@ -67,9 +67,30 @@ def find_blocks(keys, size, starts):
     return blocks
 
 
+known_sorter = 0
+
+
+def sorter():
+    """Return the address of the function that sorts keys by one thread: it is compiled when a call first needs it."""
+    global known_sorter
+    known_sorter = known_sorter or CompiledLoop("sort keys", _sort, has_address=True).address(*[types.int64] * 6)
+    return known_sorter
+
+
+def _sort(keys, items, spare_keys, spare_items, size, bits):
+    key, item = np.uint64(0), np.int32(0)
+    keys_, spare_keys_ = pointer_at(keys, key), pointer_at(spare_keys, key)
+    _sort_keys(keys_, pointer_at(items, item), spare_keys_, pointer_at(spare_items, item), size, np.uint64(bits))
+
+
 @part
-def sort_keys(keys, items, spare_keys, spare_items, size, bits):
+def sort_keys(sorter, keys, items, spare_keys, spare_items, size, bits):
     """Sort keys that differ in some bits, and items with them."""
+    call_address(sorter, (keys, items, spare_keys, spare_items, size, bits))
+
+
+@part
+def _sort_keys(keys, items, spare_keys, spare_items, size, bits):
     if size < INSERTION_BELOW:
         _insert(keys, items, size)
         return
@@ -154,14 +175,16 @@ def _scatter_piece(work, piece):
 
 def _count_digit(keys, shift, counts, launch):
     keys_, counts_ = pointers((keys, counts))
-    work = Pieces(keys_, None, counts_, None, None, len(keys), np.uint64(shift), len(counts))
-    run_tasks(_count_piece, work, len(counts), launch)
+    pieces = size_of(counts) // BUCKETS
+    work = Pieces(keys_, None, counts_, None, None, size_of(keys), np.uint64(shift), pieces)
+    run_tasks(_count_piece, work, pieces, launch)
 
 
 def _move_items(keys, items, shift, places, to_keys, to_items, launch):
     keys_, items_, places_, to_keys_, to_items_ = pointers((keys, items, places, to_keys, to_items))
-    work = Pieces(keys_, items_, places_, to_keys_, to_items_, len(keys), np.uint64(shift), len(places))
-    run_tasks(_scatter_piece, work, len(places), launch)
+    pieces = size_of(places) // BUCKETS
+    work = Pieces(keys_, items_, places_, to_keys_, to_items_, size_of(keys), np.uint64(shift), pieces)
+    run_tasks(_scatter_piece, work, pieces, launch)
 
 
 _count_digit_loop, _move_items_loop = CompiledLoop("count digit", _count_digit), CompiledLoop("move items", _move_items)

@@ -6,7 +6,7 @@ before it compiles anything, which takes half a second.
 
 from functools import cached_property
 
-from numba.core import target_extension, types, typing
+from numba.core import cgutils, target_extension, types, typing
 from numba.core.cpu import CPUContext
 from numba.core.descriptors import TargetDescriptor
 from numba.core.dispatcher import Dispatcher
@@ -35,9 +35,12 @@ class LoopCode(CPUContext):
     def load_additional_registries(self):
         from numba.core import optional  # noqa: F401
         from numba.cpython import builtins, mathimpl, numbers, rangeobj, tupleobj  # noqa: F401
-        from numba.np import arrayobj  # noqa: F401
 
         self.install_registry(mathimpl.registry)
+
+    def make_array(self, array_type):
+        """Return how an array is laid out: numba asks a module for it that reads the declarations of strings."""
+        return cgutils.create_struct_proxy(array_type)
 
     def post_lowering(self, module, library):
         """Link no functions that count references: no loop counts any."""

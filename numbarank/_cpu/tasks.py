@@ -9,6 +9,7 @@ import functools
 import numpy as np
 from llvmlite import ir
 from numba import prange, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from numbarank._cpu.compiler import CompiledLoop
@@ -28,17 +29,34 @@ def launcher():
 
 def _launch(task, work, count):
     for index_ in prange(count):
-        _call(task, work, np.int64(index_))  # as it is, the index has another type here than in the compiled body
+        # as it is, the index has another type here than in the compiled body
+        call_address(task, (work, np.int64(index_)))
 
 
 @intrinsic
-def _call(typing_context, task, work, index):
-    def generate(context, builder, signature, arguments):
-        function, data, number = arguments
-        builder.call(builder.inttoptr(function, _TASK.as_pointer()), [builder.inttoptr(data, _BYTES), number])
+def call_address(typing_context, address, arguments):
+    """Call a C function that returns nothing by its address, with a tuple of pointers and whole numbers of 64 bits."""
+
+    def generate(context, builder, signature, values):
+        words = [
+            builder.ptrtoint(value, _WORD) if isinstance(value.type, ir.PointerType) else value
+            for value in cgutils.unpack_tuple(builder, values[1])
+        ]
+        kind = ir.FunctionType(ir.VoidType(), [_WORD] * len(words))
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), words)
         return context.get_dummy_value()
 
-    return types.none(types.int64, types.int64, types.int64), generate
+    return types.none(types.int64, arguments), generate
+
+
+@intrinsic
+def pointer_at(typing_context, address, like):
+    """Return a pointer to numbers of a type at an address."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_data_type(like).as_pointer())
+
+    return types.CPointer(like)(types.int64, like), generate
 
 
 @intrinsic
@@ -81,7 +99,5 @@ def _as_c_function(context, builder, compiled, work):
 
 
 def _loop(builder, count, body):
-    from numba.core import cgutils
-
     with cgutils.for_range(builder, count) as loop:
         body(loop.index)
