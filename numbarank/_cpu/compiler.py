@@ -14,7 +14,6 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import PassManager
 from numba.core.typed_passes import (
     AnnotateTypes,
-    IRLegalization,
     NativeLowering,
     NoPythonBackend,
     NopythonTypeInference,
@@ -88,6 +87,7 @@ class LoopsCompiler(CompilerBase):
         return [passes]
 
 
+# not the one that notes where variables are used for the last time: only counted references need it
 _PASSES = (
     TranslateByteCode,
     FixupArgs,
@@ -99,7 +99,6 @@ _PASSES = (
     DeadBranchPrune,
     NopythonTypeInference,
     PreLowerStripPhis,
-    IRLegalization,
     AnnotateTypes,
     NativeLowering,
     NoPythonBackend,

@@ -19,10 +19,9 @@ class LoopTypes(typing.Context):
     """The types of what loops call."""
 
     def load_additional_registries(self):
-        from numba.core.typing import mathdecl, npydecl
+        from numba.core.typing import mathdecl
 
         self.install_registry(mathdecl.registry)
-        self.install_registry(npydecl.registry)
 
     def install_registry(self, registry):
         with target_extension.target_override(NAME):
