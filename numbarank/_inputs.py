@@ -6,18 +6,17 @@ import inspect
 import math
 import numbers
 import operator
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from numbarank import _dispatch
+from numbarank._packages import LEGACY_DEFAULT_STREAM, is_a, package_of
 from numbarank._reduction import REDUCTIONS
 
 FLOAT_NAMES = ("float64", "float32", "float16", "bfloat16")
 _DLPACK_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu"}  # 3 is host memory that a GPU can reach
-_LEGACY_DEFAULT_STREAM = 1
 _TORCH_EDGE = "numbarank.torch.margin_ranking_loss or numbarank.torch.pairwise_hinge_loss"
 _COMPUTED = frozenset(map(np.dtype, ("float32", "float64")))
 _SIGNED = frozenset(map(np.dtype, ("int8", "int16", "int32", "int64")))
@@ -65,10 +64,8 @@ class Result(NamedTuple):
     dtype: np.dtype
 
 
-def read(name, value, stream=None):
+def read(name, value):
     """Recognise an argument and return it as an ``Input``; nothing is copied unless it is a list or a number.
-
-    An array on a device is put on the ``Stream``, or on its package's where that is None.
 
     Raises
     ------
@@ -86,7 +83,7 @@ def read(name, value, stream=None):
     _refuse_by_name(name, value)
     place = _place(name, value)
     if place == "cuda":
-        return _on_cuda(name, value, _dispatch.backend(place).arrays.wrap, stream)
+        return _on_cuda(name, value, _dispatch.backend(place).arrays.wrap)
     if place == "cpu":
         return _through_dlpack(name, value)
     raise TypeError(
@@ -258,17 +255,22 @@ def read_stream(stream):
 def _handle_of(stream):
     """Return the handle of a package's stream, in which 0 stands for the legacy default one; None without any."""
     if hasattr(stream, "__cuda_stream__"):
-        return stream.__cuda_stream__()[1] or _LEGACY_DEFAULT_STREAM
+        return stream.__cuda_stream__()[1] or LEGACY_DEFAULT_STREAM
     for name in ("cuda_stream", "ptr"):
         if hasattr(stream, name):
-            return getattr(stream, name) or _LEGACY_DEFAULT_STREAM
-    return int(stream) or _LEGACY_DEFAULT_STREAM if hasattr(stream, "handle") else None
+            return getattr(stream, name) or LEGACY_DEFAULT_STREAM
+    return int(stream) or LEGACY_DEFAULT_STREAM if hasattr(stream, "handle") else None
 
 
-def check_stream(stream, device):
-    """Raise ValueError where a stream is given and the inputs are on no CUDA device."""
-    if stream is not None and device == "cpu":
+def on_stream(inputs, stream, device):
+    """Return the inputs for use on a stream where one is given, or raise ValueError where they are on no device."""
+    if stream is None:
+        return inputs
+    if device == "cpu":
         raise ValueError("stream is given and the inputs are on the CPU, which has no streams: leave stream out")
+    there = [item.array for item in inputs if item.device == device]
+    bound = iter(_dispatch.backend(device).arrays.on_stream(there, *stream))
+    return tuple(item._replace(array=next(bound)) if item.device == device else item for item in inputs)
 
 
 def read_flag(name, value):
@@ -371,7 +373,7 @@ def _as_array(name, buffer, device, arrays):
         return _on_cuda(name, buffer, arrays.wrap_writable).array
     expected = f"an array on {device}"
     if device == "cpu":
-        has_view = _is_a(buffer, "torch", "Tensor")
+        has_view = is_a(buffer, "torch", "Tensor")
         expected = "a numpy.ndarray, and no subclass of it" + (f": pass {name}.numpy()" if has_view else "")
     raise TypeError(f"{name} is a {_type_name(buffer)}; it must be {expected}")
 
@@ -422,31 +424,19 @@ def _check_elements(values):
                 _check_elements(value)
 
 
-def _on_cuda(name, value, wrap, stream=None):
+def _on_cuda(name, value, wrap):
     with _blaming(f"{name} is a {_type_name(value)} that is no usable CUDA array"):
-        from_dlpack, current_stream = _package_of(value)
-        array = wrap(value, current_stream, stream)
+        package = package_of(value)
+        array = wrap(value, package)
     _check_dtype(name, array.dtype)
-    return Input(name, array, _dispatch.backend("cuda").arrays.device_of(array), False, from_dlpack)
-
-
-def _package_of(value):
-    """Return what turns results into arrays of a CUDA array's package, and the stream that it works on now.
-
-    Either is None where that is not needed: CuPy's arrays name the stream themselves.
-    """
-    if _is_a(value, "torch", "Tensor"):
-        torch = sys.modules["torch"]
-        return torch.from_dlpack, torch.cuda.current_stream(value.device).cuda_stream or _LEGACY_DEFAULT_STREAM
-    if _is_a(value, "cupy", "ndarray"):
-        return sys.modules["cupy"].from_dlpack, None
-    return None, None
+    device = _dispatch.backend("cuda").arrays.device_of(array)
+    return Input(name, array, device, False, package and package.from_dlpack)
 
 
 def _through_dlpack(name, value):
     with _blaming(f"{name} is a {_type_name(value)} that gives out no usable memory"):
         if str(getattr(value, "dtype", "")).endswith("bfloat16"):
-            is_tensor = _is_a(value, "torch", "Tensor")
+            is_tensor = is_a(value, "torch", "Tensor")
             way = f"{name}.float(), or use {_TORCH_EDGE}" if is_tensor else f"numpy.asarray({name})"
             raise TypeError(f"NumPy takes no bfloat16 through DLPack; pass {way}")
         array = _dispatch.backend("cpu").arrays.wrap(value)
@@ -456,17 +446,17 @@ def _through_dlpack(name, value):
 
 def _refuse_by_name(name, value):
     """Raise TypeError for arrays that have no values yet, or would lose something here, and name their way."""
-    if _is_a(value, "dask.array", "Array"):
+    if is_a(value, "dask.array", "Array"):
         raise TypeError(
             f"{name} is a dask array; use the function of the same name of numbarank.dask, as in "
             "numbarank.dask.margin_ranking_loss"
         )
-    if _is_a(value, "jax.core", "Tracer"):
+    if is_a(value, "jax.core", "Tracer"):
         raise TypeError(
             f"{name} is a JAX tracer, which has no values yet: call numbarank in a function given to "
             "jax.pure_callback, or outside of jax.jit, jax.grad and jax.vmap"
         )
-    if _is_a(value, "torch", "Tensor"):
+    if is_a(value, "torch", "Tensor"):
         with _blaming(f"{name} is a {_type_name(value)} that cannot be read"):
             _refuse_tensor(name, value)
 
@@ -476,12 +466,6 @@ def _refuse_tensor(name, tensor):
         raise TypeError(f"it requires a gradient, which would end here; use {_TORCH_EDGE}, or pass {name}.detach()")
     if tensor.is_neg():
         raise TypeError(f"its memory holds the negatives of its values; pass {name}.resolve_neg()")
-
-
-def _is_a(value, module, name):
-    """Tell whether a value is of a class of a package, which is loaded if that is so, and never imported for it."""
-    kind = getattr(sys.modules.get(module), name, None)
-    return isinstance(kind, type) and issubclass(type(value), kind)
 
 
 def _conversion(name, value):
@@ -581,9 +565,9 @@ def _name_of(kind):
 # ---------------------------------------------------------------- lists
 
 
-def read_mask(where, stream=None):
+def read_mask(where):
     """Return the mask of the rows that take part as an ``Input``, or raise TypeError."""
-    item = read("where", where, stream)
+    item = read("where", where)
     if item.array.dtype.kind != "b":
         raise TypeError(f"where has dtype {item.array.dtype}; it must be bool: pass where != 0")
     return item

@@ -436,10 +436,26 @@ def package(name, kind, current_stream, monkeypatch):
 
     def stream_of(device):
         assert device == Array.device
-        return stream_object(cuda_stream=current_stream)
+        return stream_object(cuda_stream=module.current_stream)
 
+    def empty(size, dtype, device=Array.device):
+        assert dtype == "uint8" and device == Array.device
+        memory = Array(np.full(size, 0x99, dtype))
+        module.pool.append(memory.array)
+        return memory
+
+    current = {
+        "current_stream": stream_of,
+        "get_current_stream": lambda: stream_object(ptr=module.current_stream),
+    }
     module = types.SimpleNamespace(
-        from_dlpack=from_dlpack, Array=Array, cuda=stream_object(current_stream=staticmethod(stream_of))
+        from_dlpack=from_dlpack,
+        Array=Array,
+        current_stream=current_stream,
+        pool=[],
+        empty=empty,
+        uint8="uint8",
+        cuda=types.SimpleNamespace(**current),
     )
     setattr(module, kind, Array)
     monkeypatch.setitem(sys.modules, name, module)
@@ -522,6 +538,44 @@ def test_kernels_run_on_the_stream_of_the_package(driver, either, call):
     assert set(launches(driver.log)) == {stream}
     # what a list needs of its groups is copied to the device on the default stream
     assert set(waits(driver.log)) <= {(stream, "waits for", 0)}
+
+
+def shares_memory(array, others):
+    return any(np.shares_memory(array, other) for other in others)
+
+
+@simulated
+def test_results_are_in_memory_of_the_package(driver, either):
+    x1, x2, y = (either.Array(a.copy()) for a in (X1, X2, Y))
+    losses, gradients = nr.margin_ranking_loss_and_grad(x1, x2, y, 0.5, "none", target_grad=True)
+    gradient, counts = nr.pairwise_hinge_loss_and_grad(x1, y, return_counts=True)[1:]
+    assert all(shares_memory(array.array, either.pool) for array in (losses, *gradients, gradient, counts))
+    assert_same(gradients[1].array, np.array([1.0, 0.0, -1.0]))
+    assert len(either.pool) == 6
+
+
+@simulated
+def test_memory_that_is_for_another_stream_is_not_taken(driver, either):
+    x1, x2 = either.Array(X1.copy()), either.Array(X2.copy())
+    nr.margin_ranking_loss(x1, x2, 1, reduction="none", stream=11)
+    assert not either.pool
+
+
+@simulated
+def test_results_without_elements_take_no_memory(driver, either):
+    x = either.Array(np.empty(0))
+    assert nr.margin_ranking_loss(x, x, 1, reduction="none").array.size == 0
+    assert not either.pool
+
+
+@simulated
+def test_three_inputs_on_one_stream_are_one_wait(driver, either):
+    x1, x2, y = (either.Array(a.copy()) for a in (X1, X2, Y))
+    for call in (nr.margin_ranking_loss, nr.pairwise_hinge_loss):
+        driver.log.clear()
+        call(x1, x2, *([y] if call is nr.margin_ranking_loss else []), stream=11)
+        waited = (11, "waits for", 7 if either is sys.modules.get("torch") else 9)
+        assert waits(driver.log).count(waited) == 1
 
 
 @simulated

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from numbarank._cpu import every_pair, shared_groups, sorted_groups, sorting, threads
+from numbarank._cpu import arrays, every_pair, shared_groups, sorted_groups, sorting, threads
 from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.exact import scaled
 from numbarank._cpu.memory import pointers, size_of
@@ -23,8 +23,8 @@ LONGEST = 2**31 - 1  # rows of a group are numbered with 32 bits
 PARALLEL_FROM = SHARED_FROM  # where a thread of the pool is woken on this one's core, milliseconds are lost
 
 
-def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream, losses, gradient, counts):
-    """Add up all pairs of every group, fill the buffers given and return the total.
+def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream, dtype, wants_each, gradient, counts):
+    """Add up all pairs of every group, fill the buffers given and return the loss.
 
     Parameters
     ----------
@@ -39,13 +39,16 @@ def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream
     is_mean : bool
         Whether total and upstream gradient are divided by the number of pairs, or by the sum of their weights.
     upstream : float, or a float64 array with one number a group
-    losses : float64 array to fill with one sum a group, or None
+    dtype : dtype
+        That of the loss.
+    wants_each : bool
+        Whether the loss is one sum a group, and not one of all.
     gradient : array of the scores' shape and dtype to fill, or None
     counts : float64 array of the scores' shape to fill with the active pairs of each row, or None
 
     Returns
     -------
-    total : float64 array without axes
+    loss : array with one number a group, or without axes
     fault : int
         The first row with a score, label or weight that cannot be computed with: nothing was written then. Or -1.
     """
@@ -64,14 +67,15 @@ def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream
         scores.dtype.type(margin),
         power,
         is_mean,
-        np.empty(len(groups)) if losses is None else losses,
+        np.empty(len(groups)),
         absent.scores if gradient is None else gradient,
         absent.numbers if counts is None else counts,
     )
     invalid = _first_invalid_row(call)
     if invalid >= 0:
-        return np.array(0.0), invalid
-    return np.array(_total(call, groups)), -1
+        return None, invalid
+    total = _total(call, groups)
+    return arrays.cast(call.losses if wants_each else np.array(total), dtype), -1
 
 
 def label_dtype(dtype):

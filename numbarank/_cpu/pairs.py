@@ -277,7 +277,9 @@ def careful_kernel(formula):
         chunks = -(-size // chunk_length)
         run_tasks(chunk_total, work, chunks, launch)
         high, low = _folded(totals, chunks)
-        total[()] = (high + low if math.isfinite(high) else high) / (divisor * DOWN)  # infinity has no low part
+        result = pointers((total,))[0]
+        # infinity has no low part
+        result[0] = type(result[0])((high + low if math.isfinite(high) else high) / (divisor * DOWN))
 
     return CompiledLoop(f"{formula.value.__module__} careful", loop, ("x1", "x2", "y"))
 

@@ -9,8 +9,14 @@ import numpy as np
 from numbarank._cuda import dlpack, driver, foreign
 from numbarank._cuda.driver import cuda, inline
 from numbarank._cuda.memory import bits_dtype, converter, offset
+from numbarank._packages import LEGACY_DEFAULT_STREAM
 
-wrap, wrap_writable = foreign.wrap, foreign.wrap_writable
+wrap, wrap_writable, empty_beside, on_stream = (
+    foreign.wrap,
+    foreign.wrap_writable,
+    foreign.empty_beside,
+    driver.on_stream,
+)
 FAN = 64
 _FLOAT32 = np.dtype(np.float32)
 
@@ -63,8 +69,8 @@ def to_dlpack(array, *, stream=None, max_version=None, dl_device=None, copy=None
         raise BufferError(f"the array is on {device_of(array)}; it is not copied to device {dl_device}")
     with driver.activate(driver.device_of(array)):
         array = _gather(array, array.shape, empty_like(array)) if copy else array
-        reader = stream or dlpack.LEGACY_DEFAULT_STREAM
-        writer = driver.stream_pointer(array.stream) or dlpack.LEGACY_DEFAULT_STREAM
+        reader = stream or LEGACY_DEFAULT_STREAM
+        writer = driver.stream_pointer(array.stream) or LEGACY_DEFAULT_STREAM
         if reader not in (-1, writer):
             driver.wait(driver.stream_at(reader), array.stream)
         return dlpack.give(array, driver.address(array), driver.device_of(array))
@@ -283,12 +289,6 @@ def _launch(kernel, result, source, *arguments):
             driver.launch(kernel, driver.grid(result.size, device), stream, source, *arguments, flat(bits(result)))
             driver.leave_on(result, stream)
     return result
-
-
-def empty_beside(array, shape, dtype):
-    """Return an uninitialised array on the device and the stream of another."""
-    with driver.activate(driver.device_of(array)):
-        return driver.empty(tuple(shape), dtype, array.stream)
 
 
 def _broadcast_strides(array, shape):

@@ -8,8 +8,9 @@ import weakref
 
 import numpy as np
 
+from numbarank._packages import LEGACY_DEFAULT_STREAM
+
 CUDA = 2
-LEGACY_DEFAULT_STREAM = 1
 MOST_AXES = 64
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
 _BFLOAT = 4

@@ -31,7 +31,7 @@ SIMULATING = bool(config.ENABLE_CUDASIM)
 DeviceArray = devicearray.FakeCUDAArray if SIMULATING else devicearray.DeviceNDArray
 
 # the simulator starts a Python thread for every CUDA thread
-THREADS = 8 if SIMULATING else 256
+THREADS = 4 if SIMULATING else 256
 _BLOCKS_A_PROCESSOR = 16
 _SIMULATED_BLOCKS = 4
 _simulation = threading.Lock()
@@ -144,14 +144,15 @@ def stream_at(pointer, owner=None):
     return stream
 
 
-def on_stream(array, pointer, owner):
-    """Return an array for use on the stream with a handle, which waits for the array's own."""
-    if stream_pointer(array.stream) == pointer:
-        return array
-    with activate(device_of(array)):
+def on_stream(arrays, pointer, owner):
+    """Return arrays of one device for use on the stream with a handle, which waits for those that they are on."""
+    others = {stream_pointer(array.stream): array.stream for array in arrays}
+    others.pop(pointer, None)
+    with activate(device_of(arrays[0])):
         stream = stream_at(pointer, owner)
-        wait(stream, array.stream)
-    return array.bind(stream)
+        for other in others.values():
+            wait(stream, other)
+    return [array.bind(stream) for array in arrays]
 
 
 def common_stream(*arrays):

@@ -7,42 +7,60 @@ import re
 import numpy as np
 
 from numbarank._cuda import dlpack, driver
+from numbarank._cuda.memory import bits_dtype
+from numbarank._packages import LEGACY_DEFAULT_STREAM
 
 _BFLOAT16_TYPESTRS = ("<V2", "|V2", "V2")
 _NUMBER_TYPESTR = re.compile("[<>=|]?[biufc][1-9][0-9]?")
 _LARGEST = 2**63
 
 
-def wrap(value, current_stream=None, stream=None):
+def wrap(value, package=None):
     """Return a device array on the memory of a numba array, or of one with a CUDA array interface or DLPack.
 
-    It is on the stream that its package names, on the one with the handle ``current_stream`` where it names none, or
-    on a third: ``stream``, a handle and its owner, waits for the one that the array is on.
+    It is on the stream that its interface names, or on the current one of its ``Package`` where it names none.
 
     Raises
     ------
     TypeError, ValueError, BufferError
         If what the object says about its memory is not well formed; nothing is read through its pointer then.
     """
-    array = value if isinstance(value, driver.DeviceArray) else _borrow(value, current_stream)
-    return array if stream is None else driver.on_stream(array, *stream)
-
-
-def _borrow(value, current_stream):
+    if isinstance(value, driver.DeviceArray):
+        return value
     interface = getattr(value, "__cuda_array_interface__", None)
     if interface is None:
         return _array_at(*dlpack.take(value))
     device = _device_that_holds(value)
-    return _array_at(*_read_interface(interface, current_stream), value, device)
+    array = _array_at(*_read_interface(interface, package), value, device)
+    array.package = package
+    return array
 
 
-def wrap_writable(value, current_stream=None, stream=None):
+def wrap_writable(value, package=None):
     """Return a device array to write into on the memory of an object, which must not call itself read-only."""
-    array = wrap(value, current_stream, stream)
+    array = wrap(value, package)
     interface = getattr(value, "__cuda_array_interface__", None)
     if interface is not None and interface["data"][1]:
         raise ValueError("its memory is read-only")
     return array
+
+
+def empty_beside(array, shape, dtype):
+    """Return an uninitialised array on the device and the stream of another: memory of its package, if it has one."""
+    package, size = getattr(array, "package", None), math.prod(shape) * dtype.itemsize
+    with driver.activate(driver.device_of(array)):
+        if package is None or size == 0 or package.current_stream() != _handle(array.stream):
+            return driver.empty(tuple(shape), dtype, array.stream)
+        memory = package.allocate(size)
+        address = memory.__cuda_array_interface__["data"][0]
+        strides = driver.contiguous_strides(shape, dtype.itemsize)
+        result = _view(address, shape, strides, dtype, memory, array.stream)
+    result.package = package
+    return result
+
+
+def _handle(stream):
+    return driver.stream_pointer(stream) or LEGACY_DEFAULT_STREAM
 
 
 def _device_that_holds(value):
@@ -55,7 +73,7 @@ def _device_that_holds(value):
     return int(device[1])
 
 
-def _read_interface(interface, current_stream):
+def _read_interface(interface, package):
     """Return address, shape, strides in bytes, dtype and stream of a CUDA array interface (version 0 to 3)."""
     if not isinstance(interface, dict):
         raise TypeError(f"__cuda_array_interface__ is a {type(interface).__name__}; it must be a dict")
@@ -67,7 +85,8 @@ def _read_interface(interface, current_stream):
     if interface.get("mask") is not None:
         raise TypeError("__cuda_array_interface__ has a mask; numbarank has no masks: pass the unmasked elements")
     shape, strides = interface["shape"], interface.get("strides")
-    stream = _stream(interface.get("stream", current_stream))
+    names_stream = package is None or "stream" in interface
+    stream = _stream(interface.get("stream") if names_stream else package.current_stream())
     return _address(interface["data"]), shape, strides, _dtype(interface["typestr"]), stream
 
 
@@ -111,8 +130,13 @@ def _array_at(address, shape, strides, dtype, stream, owner, device):
         if math.prod(shape) == 0:
             return driver.empty(shape, dtype, stream)
         _check_address(address, shape, strides, dtype)
-        bits = np.dtype(np.uint16) if dtype.kind == "V" or dtype.name == "bfloat16" else dtype
-        array = driver.array_at(address, shape, strides, bits, owner, stream)
+        return _view(address, shape, strides, dtype, owner, stream)
+
+
+def _view(address, shape, strides, dtype, owner, stream):
+    """Return the array at an address; numba, which does not know bfloat16, takes its bits."""
+    bits = bits_dtype(dtype)
+    array = driver.array_at(address, shape, strides, bits, owner, stream)
     return array if bits is dtype else driver.relabel(array, dtype)
 
 

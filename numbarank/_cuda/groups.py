@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from numbarank._cuda import arrays, driver, pool
+from numbarank._cuda import arrays, driver, memory, pool
 from numbarank._cuda.driver import THREADS, cuda, inline
 from numbarank._exact import scaled
 from numbarank._hinge import violation
@@ -24,8 +24,8 @@ _FLOAT64 = np.dtype(np.float64)
 _scaled, _violation = inline(scaled), inline(violation)
 
 
-def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream, losses, gradient, counts):
-    """Pass over all pairs of every group, fill the buffers given and return the total.
+def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream, dtype, wants_each, gradient, counts):
+    """Pass over all pairs of every group, fill the buffers given and return the loss.
 
     Parameters
     ----------
@@ -40,13 +40,16 @@ def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream
     is_mean : bool
         Whether total and upstream gradient are divided by the number of pairs, or by the sum of their weights.
     upstream : float, or a float64 array: 0-d, or with one number a group
-    losses : float64 array to fill with one sum a group, or None
+    dtype : dtype
+        That of the loss.
+    wants_each : bool
+        Whether the loss is one sum a group, and not one of all.
     gradient : array of the scores' shape and dtype to fill, or None
     counts : float64 array of the scores' shape to fill with the active pairs of each row, or None
 
     Returns
     -------
-    total : 0-d float64 array
+    loss : array with one number a group, or without axes
     fault : int
         Always -1: the loss and gradients of a group that cannot be computed with become NaN.
     """
@@ -54,13 +57,13 @@ def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream
     with driver.activate(device):
         given = scores, labels, weights, where, upstream, gradient, counts
         stream = driver.common_stream(*filter(arrays.is_array, given))
+        shape = (len(groups),) if wants_each else ()
         if groups.rows == 0:
-            return _nothing(losses, len(groups), scores), -1
+            return arrays.from_host(np.zeros(shape, dtype), arrays.device_of(scores)), -1
         tasks = _tasks(groups, device, stream)
-        total = pool.cell(_FLOAT64, device, stream)
-        shapes = (groups.rows,), (2, len(tasks.groups)), (len(groups),), (1,)
-        with pool.workspace(device, stream, *shapes) as (slopes, sums, each, divisor):
-            each = each if losses is None else losses
+        loss = driver.empty(shape, dtype, stream) if wants_each else pool.cell(dtype, device, stream)
+        shapes = (groups.rows,), (2, len(tasks.groups)), (1,)
+        with pool.workspace(device, stream, *shapes) as (slopes, sums, divisor):
             flat = [slopes if array is None else arrays.flat(array) for array in (weights, where, counts)]
             layout = Layout(
                 scores.dtype, weights is not None, where is not None, counts is not None, power == 2, _kind(upstream)
@@ -80,14 +83,16 @@ def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream
                 slopes,
                 sums,
             )
-            driver.launch(finish_kernel(), 1, stream, tasks.firsts, sums, is_mean, each, divisor, total)
+            driver.launch(
+                finish_kernel(dtype), 1, stream, tasks.firsts, sums, is_mean, wants_each, divisor, arrays.bits(loss)
+            )
             if gradient is not None:
                 blocks = driver.grid(groups.rows, device)
                 driver.launch(write_kernel(), blocks, stream, slopes, divisor, arrays.flat(gradient))
-        for array in (losses, gradient, counts):
+        for array in (gradient, counts):
             if array is not None:
                 driver.leave_on(array, stream)
-        return driver.reinterpret(total, (), _FLOAT64), -1
+        return driver.reinterpret(loss, shape, dtype), -1
 
 
 def label_dtype(dtype):
@@ -119,12 +124,6 @@ class Tasks(NamedTuple):
     stops: object
     rows: object
     firsts: object
-
-
-def _nothing(losses, count, like):
-    if losses is not None and count:
-        arrays.copy_to(losses, arrays.from_host(np.zeros(count), arrays.device_of(like)))
-    return arrays.from_host(np.array(0.0), arrays.device_of(like))
 
 
 def _kind(upstream):
@@ -255,26 +254,29 @@ def groups_kernel(layout):
 
 
 @functools.cache
-def finish_kernel():
-    """Return the kernel of one block that adds up each group, and all groups, in their order."""
+def finish_kernel(dtype):
+    """Return the kernel of one block that adds up each group, and all groups, in their order; losses have a dtype."""
+    convert = memory.converter(_FLOAT64, dtype)
 
     @cuda.jit
-    def finish_kernel(firsts, sums, is_mean, losses, divisor, result):
+    def finish_kernel(firsts, sums, is_mean, wants_each, divisor, losses):
         numbers = cuda.shared.array(THREADS, numba.float64)
         total = pairs = 0.0
         group = cuda.threadIdx.x
-        while group < losses.size:
+        while group < firsts.size - 1:
             loss = 0.0
             for task in range(firsts[group], firsts[group + 1]):
                 loss += sums[0, task]
                 pairs += sums[1, task]
-            losses[group] = loss
+            if wants_each:
+                losses[group] = convert(loss)
             total += loss
             group += THREADS
         total, pairs = _block_sum(numbers, total), _block_sum(numbers, pairs)
         if cuda.threadIdx.x == 0:
             divisor[0] = pairs if is_mean and pairs > 0.0 else 1.0
-            result[0] = total / divisor[0]
+            if not wants_each:
+                losses[0] = convert(total / divisor[0])
 
     return finish_kernel
 

@@ -69,14 +69,15 @@ def loss_and_grad(
 def read_lists(scores, labels, weights, qid, group, where, margin, power, stream=None):
     """Check the arguments and lay the lists out for their backend."""
     stream = _inputs.read_stream(stream)
-    scores, labels = _inputs.read("scores", scores, stream), _inputs.read("labels", labels, stream)
-    weights = None if weights is None else _inputs.read("weights", weights, stream)
-    where = None if where is None else _inputs.read_mask(where, stream)
+    scores, labels = _inputs.read("scores", scores), _inputs.read("labels", labels)
+    weights = None if weights is None else _inputs.read("weights", weights)
+    where = None if where is None else _inputs.read_mask(where)
     _inputs.check_number(scores)
     inputs = tuple(item for item in (scores, labels, weights, where) if item is not None)
     device = _inputs.device_of_all(inputs)
-    _inputs.check_stream(stream, device)
     _inputs.check_list_shapes(*inputs)
+    on_stream = {item.name: item for item in _inputs.on_stream(inputs, stream, device)}
+    scores, labels, weights, where = map(on_stream.get, ("scores", "labels", "weights", "where"))
     groups = _groups_of(scores, qid, group, where)
     dtype = _inputs.gradient_dtype(scores.array.dtype)
     compute = _inputs.compute_dtype(dtype)
@@ -136,10 +137,9 @@ def walk(lists, reduction, gradient, wants_gradient, wants_counts, out=None):
     shape, compute = lists.scores.shape, lists.scores.dtype
     is_direct = out is not None and out.dtype == compute
     empty = functools.partial(arrays.empty_beside, lists.scores)
-    losses = empty((len(groups),), _FLOAT64) if each else None
     result = (out if is_direct else empty(shape, compute)) if wants_gradient else None
     counts = empty(shape, _FLOAT64) if wants_counts else None
-    total, fault = lists.backend.groups.run(
+    loss, fault = lists.backend.groups.run(
         lists.scores,
         lists.labels,
         lists.weights,
@@ -149,13 +149,13 @@ def walk(lists, reduction, gradient, wants_gradient, wants_counts, out=None):
         lists.power,
         reduction == "mean",
         upstream,
-        losses,
+        lists.dtype,
+        each,
         result,
         counts,
     )
     if fault >= 0:
         raise ValueError(_inputs.describe_fault(fault, *lists.inputs[:3]))
-    loss = arrays.cast(losses if each else total, lists.dtype)
     if wants_gradient and not is_direct:
         result = arrays.cast(result, lists.dtype)
         if out is not None:

@@ -140,10 +140,10 @@ def _without_tensor(loss, pairs, reduction):
 def read_pairs(arrays, margin, stream=None):
     """Check the three arrays and the margin, and lay the pairs out for their backend."""
     stream = _inputs.read_stream(stream)
-    inputs = tuple(_inputs.read(name, array, stream) for name, array in zip(NAMES, arrays, strict=True))
+    inputs = tuple(_inputs.read(name, array) for name, array in zip(NAMES, arrays, strict=True))
     margin = _inputs.read_margin(margin)
     device = _inputs.common_device(*inputs)
-    _inputs.check_stream(stream, device)
+    inputs = _inputs.on_stream(inputs, stream, device)
     dtype = _inputs.loss_dtype(*inputs)
     shape = _inputs.output_shape(*inputs)
     backend = _dispatch.backend(device)
