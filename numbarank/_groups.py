@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numbarank import _inputs
+from numbarank import _arguments
 
 _NUMBERED = "number the queries with numpy.unique(qid, return_inverse=True)[1]"
 
@@ -127,11 +127,11 @@ def _offsets_of_counts(group):
 
 def _whole_numbers(name, values, meaning):
     """Return the values as an int64 vector."""
-    if isinstance(values, (str, bytes, numbers.Number)) or _inputs.is_on_cuda(name, values):
+    if isinstance(values, (str, bytes, numbers.Number)) or _arguments.is_on_cuda(name, values):
         raise TypeError(
             f"{name} is a {type(values).__name__}; it must be a list or NumPy array in host memory, {meaning}"
         )
-    array = _inputs.read_in_host_memory(name, values)
+    array = _arguments.read_in_host_memory(name, values)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}; it must have one axis, {meaning}")
     if array.size == 0:

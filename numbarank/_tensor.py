@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from numbarank import _dispatch, _inputs
+from numbarank import _arguments, _dispatch
 
 _numbers = itertools.count()
 _SPENT = ()
@@ -86,7 +86,7 @@ class Tensor:
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
-        item = _inputs.read("data", value._data if isinstance(value, Tensor) else value)
+        item = _arguments.read("data", value._data if isinstance(value, Tensor) else value)
         if self._requires_grad:
             _check_differentiable(item.array)
         self._data, self._device = item.array, item.device
@@ -113,7 +113,7 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        value = _inputs.read_flag("requires_grad", value)
+        value = _arguments.read_flag("requires_grad", value)
         if value:
             _check_differentiable(self._data)
         if not value and self._operation is not None:
@@ -192,8 +192,8 @@ class Tensor:
                     "that shape"
                 )
             return arrays.one_like(self._data)
-        item = _inputs.read("gradient", gradient._data if isinstance(gradient, Tensor) else gradient)
-        _inputs.check_number(item)
+        item = _arguments.read("gradient", gradient._data if isinstance(gradient, Tensor) else gradient)
+        _arguments.check_number(item)
         if item.device == "cpu" and self._device != "cpu":
             item = item._replace(array=arrays.from_host(item.array, self._device), device=self._device)
         if item.device != self._device or tuple(item.array.shape) != self.shape:
@@ -214,7 +214,7 @@ class Tensor:
             arrays = self._arrays()
             gradient = arrays.add(arrays.cast(self._grad._data, gradient.dtype), gradient)
         if gradient.dtype != self._data.dtype:
-            gradient = self._arrays().cast(gradient, _inputs.gradient_dtype(self._data.dtype))
+            gradient = self._arrays().cast(gradient, _arguments.gradient_dtype(self._data.dtype))
         self._grad = Tensor._wrap(gradient, self._device)
 
     def _arrays(self):
@@ -325,7 +325,7 @@ class Tensor:
             raise TypeError(
                 "a Tensor combines with numbers and Tensors, not with numpy.ndarray: wrap it with numbarank.tensor(...)"
             )
-        if isinstance(other, np.generic) and (_inputs.is_float(other.dtype) or other.dtype.kind in "iub"):
+        if isinstance(other, np.generic) and (_arguments.is_float(other.dtype) or other.dtype.kind in "iub"):
             return other.item()
         if isinstance(other, float):
             return float.__float__(other)
@@ -381,26 +381,21 @@ class Tensor:
         return _rebuild, (self._arrays().to_host(self._data), self._device, self._requires_grad, self._grad)
 
 
-def hand_back(array, from_dlpack, device):
-    """Return a result as an array of the caller's package, which takes its memory over, or as it is."""
-    return array if from_dlpack is None else from_dlpack(Tensor._wrap(array, device))
-
-
 def _operands(operation, a, b, arrays):
     """Return two operands, the second of which may be a number, in dtypes in which they can be combined."""
     pair = [array for array in (a, b) if hasattr(array, "dtype")]
     if any(array.dtype.kind == "b" for array in pair):
         raise TypeError("a Tensor of dtype bool takes no part in arithmetic: make it one of numbers, with dtype=float")
     if operation == "divide":
-        return arrays.cast(a, _inputs.gradient_dtype(a.dtype)), b
+        return arrays.cast(a, _arguments.gradient_dtype(a.dtype)), b
     if len(pair) == 2:
-        dtype = _inputs.arithmetic_dtype(a.dtype, b.dtype)
+        dtype = _arguments.arithmetic_dtype(a.dtype, b.dtype)
         return arrays.cast(a, dtype), arrays.cast(b, dtype)
     return a, b
 
 
 def _check_differentiable(array):
-    if not _inputs.is_float(array.dtype):
+    if not _arguments.is_float(array.dtype):
         raise TypeError(f"data has dtype {array.dtype}; only floating data can require a gradient: pass dtype=float")
 
 
@@ -443,9 +438,9 @@ def tensor(
     tensor([1., 2., 3.], dtype=float32)
     """
     device = None if device is None else _dispatch.check_device(device)
-    item = _inputs.read("data", data._data if isinstance(data, Tensor) else data)
+    item = _arguments.read("data", data._data if isinstance(data, Tensor) else data)
     home = _dispatch.backend(item.device).arrays
-    array = item.array if dtype is None else home.cast(item.array, _inputs.read_dtype(dtype))
+    array = item.array if dtype is None else home.cast(item.array, _arguments.read_dtype(dtype))
     if device is None or device == item.device:
         return Tensor(home.copy(array), requires_grad)
     return Tensor(_dispatch.backend(device).arrays.from_host(home.to_host(array), device), requires_grad)
@@ -455,7 +450,7 @@ def zeros(
     *shape: int, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Return a Tensor of zeros; see :func:`ones`."""
-    values = np.zeros(_inputs.read_shape(shape), _inputs.read_dtype(dtype))
+    values = np.zeros(_arguments.read_shape(shape), _arguments.read_dtype(dtype))
     return tensor(values, None, "cpu" if device is None else device, requires_grad)
 
 
@@ -475,7 +470,7 @@ def ones(*shape: int, dtype: DTypeLike | None = None, device: str | None = None,
     >>> nr.ones(2, 3).shape
     (2, 3)
     """
-    values = np.ones(_inputs.read_shape(shape), _inputs.read_dtype(dtype))
+    values = np.ones(_arguments.read_shape(shape), _arguments.read_dtype(dtype))
     return tensor(values, None, "cpu" if device is None else device, requires_grad)
 
 
@@ -502,5 +497,5 @@ def randn(
     >>> float(nr.randn(seed=0)) == float(nr.randn(seed=0))
     True
     """
-    values = np.random.default_rng(_inputs.read_seed(seed)).standard_normal(_inputs.read_shape(shape))
+    values = np.random.default_rng(_arguments.read_seed(seed)).standard_normal(_arguments.read_shape(shape))
     return tensor(values, dtype, "cpu" if device is None else device, requires_grad)

@@ -1,6 +1,8 @@
 """The rooms of the house: who imports whom, and what a formula may not contain."""
 
 import ast
+import importlib
+import inspect
 import pathlib
 import re
 import subprocess
@@ -16,17 +18,18 @@ ROOMS = {
     "__init__": ({"losses", "_groups", "_tensor"}, set()),
     "__main__": ({"public", "_calls", "_cpu", "_dispatch"}, {"numpy", "numba", "llvmlite"}),
     "_calls": ({"public"}, {"numpy"}),
-    "losses": ({"_dispatch", "_groups", "_inputs", "_reduction", "_tensor"}, {"numpy"}),
-    "_groups": ({"_inputs"}, {"numpy"}),
-    "_tensor": ({"_dispatch", "_inputs"}, {"numpy"}),
-    "_inputs": ({"_dispatch", "_packages", "_reduction"}, {"numpy"}),
+    "losses": ({"_arguments", "_contract", "_dispatch", "_groups", "_reduction", "_tensor"}, {"numpy"}),
+    "_contract": (set(), set()),
+    "_groups": ({"_arguments"}, {"numpy"}),
+    "_tensor": ({"_dispatch", "_arguments"}, {"numpy"}),
+    "_arguments": ({"_dispatch", "_packages", "_reduction"}, {"numpy"}),
     "_packages": (set(), set()),
     "_reduction": (set(), {"numpy"}),
     "_exact": (set(), set()),
     "_hinge": (set(), set()),
     "_dispatch": ({"_cpu", "_cuda"}, set()),
-    "_cpu": ({"_exact", "_hinge"}, {"numpy", "numba", "llvmlite"}),
-    "_cuda": ({"_exact", "_hinge", "_packages"}, {"numpy", "numba", "llvmlite"}),
+    "_cpu": ({"_contract", "_exact", "_hinge"}, {"numpy", "numba", "llvmlite"}),
+    "_cuda": ({"_contract", "_exact", "_hinge", "_packages"}, {"numpy", "numba", "llvmlite"}),
     "torch": (None, {"numpy", "torch", "ml_dtypes"}),
     "dask": (None, {"numpy", "dask", "numba"}),
     "objectives": (None, {"numpy"}),
@@ -71,7 +74,7 @@ def wrong_imports(is_wrong):
 
 
 def test_there_is_something_to_read():
-    assert {"__init__", "losses", "_tensor", "_inputs", "_groups", "_reduction", "_dispatch", "_cpu", "_cuda"} <= {
+    assert {"__init__", "losses", "_tensor", "_arguments", "_groups", "_reduction", "_dispatch", "_cpu", "_cuda"} <= {
         room_of(path) for path in FILES
     }
 
@@ -112,6 +115,23 @@ def test_dispatch_imports_its_backends_inside_functions():
     at_the_top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     text = " ".join(ast.unparse(node) for node in at_the_top)
     assert "_cpu" not in text and "_cuda" not in text
+
+
+def parameters(function):
+    return [
+        name for name, one in inspect.signature(function).parameters.items() if one.kind <= one.POSITIONAL_OR_KEYWORD
+    ]
+
+
+@pytest.mark.parametrize("name", ["ArraysBackend", "PairsBackend", "GroupsBackend"])
+def test_the_backends_keep_the_contract(device, name):
+    contract = getattr(importlib.import_module("numbarank._contract"), name)
+    module = importlib.import_module(f"numbarank._{device}.{name.removesuffix('Backend').lower()}")
+    promised = {name: one for name, one in vars(contract).items() if isinstance(one, staticmethod)}
+    assert promised
+    for method, one in promised.items():
+        assert parameters(getattr(module, method)) == parameters(one), method
+    assert all(hasattr(module, constant) for constant in contract.__annotations__)
 
 
 def test_the_oracle_knows_nothing_of_the_library():

@@ -23,35 +23,10 @@ LONGEST = 2**31 - 1  # rows of a group are numbered with 32 bits
 PARALLEL_FROM = SHARED_FROM  # where a thread of the pool is woken on this one's core, milliseconds are lost
 
 
-def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream, dtype, wants_each, gradient, counts):
-    """Add up all pairs of every group, fill the buffers given and return the loss.
-
-    Parameters
-    ----------
-    scores : C-contiguous float32 or float64 array
-    labels : array of the same shape, of a dtype for which ``label_dtype`` is the identity
-    weights : float64 array of the same shape, or None
-    where : bool array of the same shape, or None
-        False for rows that take no part.
-    groups : Groups
-    margin : float
-    power : 1 or 2
-    is_mean : bool
-        Whether total and upstream gradient are divided by the number of pairs, or by the sum of their weights.
-    upstream : float, or a float64 array with one number a group
-    dtype : dtype
-        That of the loss.
-    wants_each : bool
-        Whether the loss is one sum a group, and not one of all.
-    gradient : array of the scores' shape and dtype to fill, or None
-    counts : float64 array of the scores' shape to fill with the active pairs of each row, or None
-
-    Returns
-    -------
-    loss : array with one number a group, or without axes
-    fault : int
-        The first row with a score, label or weight that cannot be computed with: nothing was written then. Or -1.
-    """
+def run(lists, dtype, wants_each, results):
+    """Pass over all pairs of every group, fill the results, return loss and invalid row: see ``GroupsBackend``."""
+    scores, labels, weights, where, groups, margin, power, is_mean, upstream = lists
+    gradient, counts = results
     absent = _absent(scores.dtype)
     if scores.ndim != 1:
         scores, labels, weights, where, gradient, counts = map(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numbarank._contract import PairResults, Pairs
 from numbarank._cpu import threads
 from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.memory import (
@@ -46,26 +47,10 @@ DOWN = 2.0**-64
 _loops, _plain_loops = {}, {}
 
 
-def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, grad_y, wants_total):
-    """Pass once over the pairs, fill the buffers given and return the total if it is asked for.
-
-    Parameters
-    ----------
-    formula : PairFormula
-    x1, x2 : C-contiguous arrays of one shape and of one dtype for which ``storage_dtype`` is the identity
-    y : a like array, or one of a signed integer dtype, or a number for every pair
-    margin : number
-    divisor : int
-        Total and upstream gradient are divided by it.
-    upstream : float, or an array of the compute dtype
-    losses, grad1, grad2, grad_y : arrays of the compute dtype or of that of x1 to fill, or None
-        The losses and the gradients by x1, x2 and y.
-    wants_total : bool
-
-    Returns
-    -------
-    array without axes, of the dtype that the loss is computed in, or None
-    """
+def run(formula, pairs, results, wants_total):
+    """Pass once over the pairs, fill the results and return the total if it is asked for: see ``PairsBackend``."""
+    x1, x2, y, margin, upstream, divisor = pairs
+    losses, grad1, grad2, grad_y = results
     if x1.ndim != 1:
         x1, x2, y, upstream, losses, grad1, grad2, grad_y = map(
             _flat, (x1, x2, y, upstream, losses, grad1, grad2, grad_y)
@@ -119,11 +104,13 @@ def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, gra
 def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, wants_total):
     """Do what ``run`` does with little around the loop, for results of the inputs' dtype.
 
-    The arguments are those of ``run``, but ``upstream`` is a number, and there are both gradients or none.
+    The arguments are the fields of ``Pairs`` and ``PairResults``, but ``upstream`` is a number, and there are both
+    gradients by scores or none.
     """
     size, dtype = x1.size, x1.dtype
     if size >= PARALLEL_FROM or x1.ndim != 1:
-        return run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, None, wants_total)
+        pairs, results = Pairs(x1, x2, y, margin, upstream, divisor), PairResults(losses, grad1, grad2)
+        return run(formula, pairs, results, wants_total)
     target = 0.0
     if type(y) is np.ndarray:
         if y.dtype is not dtype and size < CONVERTED_BELOW:

@@ -24,35 +24,10 @@ _FLOAT64 = np.dtype(np.float64)
 _scaled, _violation = inline(scaled), inline(violation)
 
 
-def run(scores, labels, weights, where, groups, margin, power, is_mean, upstream, dtype, wants_each, gradient, counts):
-    """Pass over all pairs of every group, fill the buffers given and return the loss.
-
-    Parameters
-    ----------
-    scores : C-contiguous float32 or float64 array
-    labels : array of the same shape, of a dtype for which ``label_dtype`` is the identity
-    weights : float64 array of the same shape, or None
-    where : bool array of the same shape, or None
-        False for rows that take no part.
-    groups : Groups
-    margin : float
-    power : 1 or 2
-    is_mean : bool
-        Whether total and upstream gradient are divided by the number of pairs, or by the sum of their weights.
-    upstream : float, or a float64 array: 0-d, or with one number a group
-    dtype : dtype
-        That of the loss.
-    wants_each : bool
-        Whether the loss is one sum a group, and not one of all.
-    gradient : array of the scores' shape and dtype to fill, or None
-    counts : float64 array of the scores' shape to fill with the active pairs of each row, or None
-
-    Returns
-    -------
-    loss : array with one number a group, or without axes
-    fault : int
-        Always -1: the loss and gradients of a group that cannot be computed with become NaN.
-    """
+def run(lists, dtype, wants_each, results):
+    """Pass over all pairs of every group, fill the results, return loss and invalid row: see ``GroupsBackend``."""
+    scores, labels, weights, where, groups, margin, power, is_mean, upstream = lists
+    gradient, counts = results
     device = driver.device_of(scores)
     with driver.activate(device):
         given = scores, labels, weights, where, upstream, gradient, counts

@@ -29,27 +29,10 @@ class Layout(NamedTuple):
     width: int
 
 
-def run(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, grad_y, wants_total):
-    """Pass once over the pairs, fill the buffers given and return the total if it is asked for.
-
-    Parameters
-    ----------
-    formula : PairFormula
-    x1, x2 : C-contiguous arrays of one shape and one floating dtype
-    y : a like array, or one of a signed integer dtype, or a float or 0-d array for every pair
-    margin : float
-    divisor : int
-        The total is divided by it, and the upstream gradient unless that is an array of the pairs' shape.
-    upstream : float, or an array of the compute dtype: of the pairs' shape, or 0-d
-    losses, grad1, grad2, grad_y : arrays of the compute dtype or of that of x1 to fill, or None
-        The losses and the gradients by x1, x2 and y.
-    wants_total : bool
-
-    Returns
-    -------
-    0-d array of the compute dtype, or None
-    """
-    compute, device, results = arrays.compute_dtype(x1.dtype), driver.device_of(x1), (losses, grad1, grad2, grad_y)
+def run(formula, pairs, results, wants_total):
+    """Pass once over the pairs, fill the results and return the total if it is asked for: see ``PairsBackend``."""
+    x1, x2, y, margin, upstream, divisor = pairs
+    compute, device = arrays.compute_dtype(x1.dtype), driver.device_of(x1)
     if x1.size == 0:
         return _total_of_nothing(compute, divisor, arrays.device_of(x1)) if wants_total else None
     if not arrays.is_array(upstream):

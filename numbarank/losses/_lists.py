@@ -1,103 +1,103 @@
-"""A loss on all pairs of query groups: from the arguments of the public call to the backend and back."""
+"""A loss on all pairs of query groups: how its arguments are read, and run on a backend."""
 
-import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numbarank import _dispatch, _inputs, _reduction
+from numbarank import _arguments, _dispatch, _reduction
+from numbarank._contract import ListResults, Lists
 from numbarank._groups import Groups
-from numbarank._tensor import Tensor, hand_back
+from numbarank.losses import _call
 
 _FLOAT64, _BOOL = np.dtype(np.float64), np.dtype(np.bool_)
 
 
-class Lists(NamedTuple):
-    """The query groups of one call, as a backend takes them."""
+class ListLoss(NamedTuple):
+    """A loss on all pairs of query groups with its settings; its operands are scores, labels and weights."""
 
-    inputs: tuple
-    backend: object
-    device: str
-    groups: Groups
-    dtype: object
-    scores: object
-    labels: object
-    weights: object
-    where: object
-    margin: float
-    power: int
+    qid: Any
+    group: Any
+    where: Any
+    margin: Any
+    power: Any
+    reduction: Any
 
+    DIFFERENTIABLE = 1
 
-def loss(scores, labels, qid, group, where, margin, power, weights, reduction, stream=None):
-    """Return the loss of all pairs; a Tensor that can go backward where an input is a Tensor."""
-    arrays = _array(scores), _array(labels), _array(weights)
-    lists = read_lists(*arrays, qid, group, _array(where), margin, power, stream)
-    result, _, _ = walk(lists, reduction, None, False, False)
-    if not _has_tensor(scores, labels, weights):
-        return _without_tensor(result, lists, reduction)
-    known = lists.groups if lists.scores.ndim == 1 else None
+    def read(self, arrays, stream=None):
+        """Check the arguments and lay the lists out for their backend."""
+        stream = _arguments.read_stream(stream)
+        scores, labels = _arguments.read("scores", arrays[0]), _arguments.read("labels", arrays[1])
+        weights = None if arrays[2] is None else _arguments.read("weights", arrays[2])
+        where = None if self.where is None else _arguments.read_mask(_call.array_of(self.where))
+        _arguments.check_number(scores)
+        given = tuple(item for item in (scores, labels, weights, where) if item is not None)
+        device = _arguments.device_of_all(given)
+        _arguments.check_list_shapes(*given)
+        on_stream = {item.name: item for item in _arguments.on_stream(given, stream, device)}
+        inputs = tuple(map(on_stream.get, ("scores", "labels", "weights", "where")))
+        groups = _groups_of(scores, self.qid, self.group, where)
+        dtype, backend = _arguments.gradient_dtype(scores.array.dtype), _dispatch.backend(device)
+        _arguments.check_longest(groups.longest, backend.groups.LONGEST, device)
+        lists = self._lay_out(inputs, groups, _arguments.compute_dtype(dtype), backend)
+        return _call.Request(inputs, backend, device, dtype, (len(groups),), lists)
 
-    def gradients(upstream, parents):
-        again = read_lists(*arrays, None, known, _array(where), margin, power)
-        return [walk(again, reduction, upstream, True, False)[1]]
+    def _lay_out(self, inputs, groups, compute, backend):
+        scores, labels, weights, where = inputs
+        contiguous, shape = backend.arrays.contiguous, scores.array.shape
+        return Lists(
+            scores=contiguous(scores.array, shape, compute),
+            labels=contiguous(labels.array, shape, backend.groups.label_dtype(labels.array.dtype)),
+            weights=None if weights is None else contiguous(weights.array, shape, _FLOAT64),
+            where=None if where is None else contiguous(where.array, shape, _BOOL),
+            groups=groups,
+            margin=_arguments.read_finite_margin(self.margin, compute),
+            power=_arguments.read_power(self.power),
+            is_mean=False,
+            upstream=1.0,
+        )
 
-    return Tensor.from_operation(result, lists.device, (scores,), gradients)
+    def run(self, request, gradient=None, wanted=(True, False, False), buffers=None):
+        """Pass once over all pairs; return the loss, and the gradient and the active pairs, None where not wanted."""
+        arrays, lists = request.backend.arrays, request.arguments
+        each = _reduction.check_reduction(self.reduction) == "none"
+        upstream = _arguments.read_gradient(gradient, request.shape if each else (), request.device)
+        if not isinstance(upstream, float):
+            upstream = arrays.contiguous(upstream, upstream.shape, _FLOAT64)
+        (buffer,), shape, compute = buffers or [None], lists.scores.shape, lists.scores.dtype
+        is_direct = buffer is not None and buffer.dtype == compute
+        result = counts = None
+        if wanted[1]:
+            result = buffer if is_direct else arrays.empty_beside(lists.scores, shape, compute)
+        if wanted[2]:
+            counts = arrays.empty_beside(lists.scores, shape, _FLOAT64)
+        lists = lists._replace(is_mean=self.reduction == "mean", upstream=upstream)
+        loss, invalid = request.backend.groups.run(lists, request.dtype, each, ListResults(result, counts))
+        if invalid >= 0:
+            raise ValueError(_arguments.describe_invalid_row(invalid, *request.inputs[:3]))
+        if result is not None and not is_direct:
+            result = arrays.cast(result, request.dtype)
+            if buffer is not None:
+                arrays.copy_to(buffer, result)
+                result = buffer
+        return loss, [result, counts]
 
+    def run_plain(self, arrays):
+        """Return None: all lists are prepared."""
 
-def loss_and_grad(
-    scores, labels, qid, group, where, margin, power, weights, reduction, gradient, out, return_counts, stream
-):
-    """Return the loss of all pairs, its gradient by the scores and, on request, the active pairs of each row."""
-    arrays = _array(scores), _array(labels), _array(weights)
-    lists = read_lists(*arrays, qid, group, _array(where), margin, power, stream)
-    gradient, given, out = _array(gradient), _array(out), None
-    if given is not None:
-        sources = [item for item in lists.inputs if item is not None]
-        if gradient is not None:
-            sources.append(_inputs.read("gradient", gradient))
-        wanted = _inputs.gradients_of(lists.inputs[:1])
-        (out,) = _inputs.read_out([given], wanted, sources, lists.device, lists.backend.arrays, names=["out"])
-    result, by_scores, counts = walk(lists, reduction, gradient, True, return_counts, out)
-    if _has_tensor(scores, labels, weights):
-        others = (by_scores, counts) if return_counts else (by_scores,)
-        return Tensor(result), *map(Tensor, others)
-    by_scores = _as_scores(by_scores, lists) if given is None else given
-    others = (by_scores, _as_scores(counts, lists)) if return_counts else (by_scores,)
-    return _without_tensor(result, lists, reduction), *others
+    def gradients(self, arrays, upstream, parents):
+        """Return the gradient by the scores."""
+        return self.run(self.read(arrays), upstream, (True, True, False))[1][:1]
 
+    def again(self, request):
+        """Return the loss as it is computed again for its gradients: with the groups that are known."""
+        if request.inputs[0].array.ndim == 2:
+            return self
+        return self._replace(qid=None, group=request.arguments.groups)
 
-def read_lists(scores, labels, weights, qid, group, where, margin, power, stream=None):
-    """Check the arguments and lay the lists out for their backend."""
-    stream = _inputs.read_stream(stream)
-    scores, labels = _inputs.read("scores", scores), _inputs.read("labels", labels)
-    weights = None if weights is None else _inputs.read("weights", weights)
-    where = None if where is None else _inputs.read_mask(where)
-    _inputs.check_number(scores)
-    inputs = tuple(item for item in (scores, labels, weights, where) if item is not None)
-    device = _inputs.device_of_all(inputs)
-    _inputs.check_list_shapes(*inputs)
-    on_stream = {item.name: item for item in _inputs.on_stream(inputs, stream, device)}
-    scores, labels, weights, where = map(on_stream.get, ("scores", "labels", "weights", "where"))
-    groups = _groups_of(scores, qid, group, where)
-    dtype = _inputs.gradient_dtype(scores.array.dtype)
-    compute = _inputs.compute_dtype(dtype)
-    backend = _dispatch.backend(device)
-    _inputs.check_longest(groups.longest, backend.groups.LONGEST, device)
-
-    contiguous, shape = backend.arrays.contiguous, scores.array.shape
-    return Lists(
-        inputs=(scores, labels, weights, where),
-        backend=backend,
-        device=device,
-        groups=groups,
-        dtype=dtype,
-        scores=contiguous(scores.array, shape, compute),
-        labels=contiguous(labels.array, shape, backend.groups.label_dtype(labels.array.dtype)),
-        weights=None if weights is None else contiguous(weights.array, shape, _FLOAT64),
-        where=None if where is None else contiguous(where.array, shape, _BOOL),
-        margin=_inputs.read_finite_margin(margin, compute),
-        power=_inputs.read_power(power),
-    )
+    def packages(self, request):
+        """Return what makes loss, gradient and counts arrays of the scores' package."""
+        return [request.inputs[0].from_dlpack] * 3
 
 
 def _groups_of(scores, qid, group, where):
@@ -125,57 +125,3 @@ def _groups_of(scores, qid, group, where):
         what = f"qid has {groups.rows} ids" if qid is not None else f"the counts in group add up to {groups.rows}"
         raise ValueError(f"{what} and scores has {shape[0]} rows; they must be equal")
     return groups
-
-
-def walk(lists, reduction, gradient, wants_gradient, wants_counts, out=None):
-    """Walk once over all pairs; return the loss, and the gradient and the active pairs, or None."""
-    arrays, device, groups = lists.backend.arrays, lists.device, lists.groups
-    each = _reduction.check_reduction(reduction) == "none"
-    upstream = _inputs.read_gradient(gradient, (len(groups),) if each else (), device)
-    if not isinstance(upstream, float):
-        upstream = arrays.contiguous(upstream, upstream.shape, _FLOAT64)
-    shape, compute = lists.scores.shape, lists.scores.dtype
-    is_direct = out is not None and out.dtype == compute
-    empty = functools.partial(arrays.empty_beside, lists.scores)
-    result = (out if is_direct else empty(shape, compute)) if wants_gradient else None
-    counts = empty(shape, _FLOAT64) if wants_counts else None
-    loss, fault = lists.backend.groups.run(
-        lists.scores,
-        lists.labels,
-        lists.weights,
-        lists.where,
-        groups,
-        lists.margin,
-        lists.power,
-        reduction == "mean",
-        upstream,
-        lists.dtype,
-        each,
-        result,
-        counts,
-    )
-    if fault >= 0:
-        raise ValueError(_inputs.describe_fault(fault, *lists.inputs[:3]))
-    if wants_gradient and not is_direct:
-        result = arrays.cast(result, lists.dtype)
-        if out is not None:
-            arrays.copy_to(out, result)
-            result = out
-    return loss, result, counts
-
-
-def _without_tensor(loss, lists, reduction):
-    return _as_scores(loss if reduction == "none" else lists.backend.arrays.as_scalar(loss), lists)
-
-
-def _as_scores(array, lists):
-    """Return a result as an array of the scores' package."""
-    return hand_back(array, lists.inputs[0].from_dlpack, lists.device)
-
-
-def _array(value):
-    return value._data if isinstance(value, Tensor) else value
-
-
-def _has_tensor(*values):
-    return any(isinstance(value, Tensor) for value in values)

@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from numbarank import _inputs, _reduction
+from numbarank import _arguments, _reduction
 from numbarank._tensor import Tensor
 from numbarank.losses import _pairs
 
@@ -189,7 +189,7 @@ class MarginRankingLoss:
     ) -> None:
         if size_average is not None or reduce is not None:
             reduction = _reduction.reduction_from_legacy(size_average, reduce, stacklevel=2)
-        self._margin = _inputs.read_margin(margin)
+        self._margin = _arguments.read_margin(margin)
         self._reduction = _reduction.check_reduction(reduction)
 
     @property

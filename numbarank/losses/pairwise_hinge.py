@@ -4,10 +4,11 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from numbarank import _inputs, _reduction
+from numbarank import _arguments, _reduction
 from numbarank._groups import Groups
 from numbarank._tensor import Tensor
-from numbarank.losses import _lists
+from numbarank.losses import _call
+from numbarank.losses._lists import ListLoss
 
 
 def pairwise_hinge_loss(
@@ -92,7 +93,8 @@ def pairwise_hinge_loss(
     >>> nr.pairwise_hinge_loss(scores, labels, qid=[4, 4, 4, 9, 9])
     np.float64(0.375)
     """
-    return _lists.loss(scores, labels, qid, group, where, margin, power, weights, reduction, stream)
+    criterion = ListLoss(qid, group, where, margin, power, reduction)
+    return _call.forward(criterion, (scores, labels, weights), stream)
 
 
 def pairwise_hinge_loss_and_grad(
@@ -155,21 +157,12 @@ def pairwise_hinge_loss_and_grad(
     >>> counts
     array([1., 1., 0.])
     """
-    return _lists.loss_and_grad(
-        scores,
-        labels,
-        qid,
-        group,
-        where,
-        margin,
-        power,
-        weights,
-        reduction,
-        gradient,
-        out,
-        return_counts,
-        stream,
+    criterion = ListLoss(qid, group, where, margin, power, reduction)
+    wanted = (True, _arguments.read_flag("return_counts", return_counts))
+    loss, others = _call.forward_and_backward(
+        criterion, (scores, labels, weights), gradient, wanted, None if out is None else (out,), stream, names=["out"]
     )
+    return loss, *others
 
 
 class PairwiseHingeLoss:
@@ -195,8 +188,8 @@ class PairwiseHingeLoss:
     __slots__ = ("_margin", "_power", "_reduction")
 
     def __init__(self, margin: float = 1.0, power: int = 1, reduction: str = "mean") -> None:
-        self._margin = _inputs.read_finite_margin(margin)
-        self._power = _inputs.read_power(power)
+        self._margin = _arguments.read_finite_margin(margin)
+        self._power = _arguments.read_power(power)
         self._reduction = _reduction.check_reduction(reduction)
 
     @property
@@ -225,7 +218,8 @@ class PairwiseHingeLoss:
         weights: ArrayLike | Tensor | None = None,
     ) -> Any:
         """Return the loss; see :func:`pairwise_hinge_loss`."""
-        return _lists.loss(scores, labels, qid, group, where, self._margin, self._power, weights, self._reduction)
+        criterion = ListLoss(qid, group, where, self._margin, self._power, self._reduction)
+        return _call.forward(criterion, (scores, labels, weights))
 
     __call__ = forward
 

@@ -1,0 +1,53 @@
+"""What came in: checked, and put in order for a backend. Messages about an argument stand here."""
+
+from numbarank._arguments.buffers import Result, gradients_of, read_out, read_sequence
+from numbarank._arguments.devices import common_device, device_of_all, on_stream, read_stream
+from numbarank._arguments.dtypes import (
+    arithmetic_dtype,
+    check_number,
+    compute_dtype,
+    gradient_dtype,
+    is_float,
+    loss_dtype,
+    read_dtype,
+)
+from numbarank._arguments.inputs import Input, is_on_cuda, read, read_gradient, read_in_host_memory, read_mask
+from numbarank._arguments.lists import check_list_shapes, check_longest, describe_invalid_row
+from numbarank._arguments.plain import are_plain
+from numbarank._arguments.settings import read_finite_margin, read_flag, read_margin, read_power, read_seed
+from numbarank._arguments.shapes import output_shape, read_shape
+
+__all__ = [
+    "Input",
+    "Result",
+    "are_plain",
+    "arithmetic_dtype",
+    "check_list_shapes",
+    "check_longest",
+    "check_number",
+    "common_device",
+    "compute_dtype",
+    "describe_invalid_row",
+    "device_of_all",
+    "gradient_dtype",
+    "gradients_of",
+    "is_float",
+    "is_on_cuda",
+    "loss_dtype",
+    "on_stream",
+    "output_shape",
+    "read",
+    "read_dtype",
+    "read_finite_margin",
+    "read_flag",
+    "read_gradient",
+    "read_in_host_memory",
+    "read_margin",
+    "read_mask",
+    "read_out",
+    "read_power",
+    "read_seed",
+    "read_sequence",
+    "read_shape",
+    "read_stream",
+]

@@ -1,0 +1,33 @@
+"""Arguments that need no preparation: most calls have such, and need not pay for what puts others in order."""
+
+import numpy as np
+
+from numbarank._reduction import REDUCTIONS
+
+_COMPUTED = frozenset(map(np.dtype, ("float32", "float64")))
+_SIGNED = frozenset(map(np.dtype, ("int8", "int16", "int32", "int64")))
+_EXACT = 2**53
+_PLAIN = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
+
+
+def are_plain(input1, input2, target, margin, reduction):
+    """Tell whether a loss needs no preparation: contiguous arrays of one shape and dtype, or a number as target.
+
+    Most calls are like that; they need not pay for what the others take to be put in order.
+    """
+    if not (type(input1) is type(input2) is np.ndarray and type(reduction) is str and reduction in REDUCTIONS):
+        return False
+    if type(margin) is not float and not _is_small_integer(margin):
+        return False
+    dtype, shape, flags = input1.dtype, input1.shape, input1.flags.num & input2.flags.num
+    if type(target) is np.ndarray:
+        flags &= target.flags.num
+        if target.shape != shape or (target.dtype is not dtype and target.dtype not in _SIGNED):
+            return False
+    elif type(target) is not float and not _is_small_integer(target):
+        return False
+    return input2.dtype is dtype and input2.shape == shape and flags & _PLAIN == _PLAIN and dtype in _COMPUTED
+
+
+def _is_small_integer(value):
+    return type(value) is int and -_EXACT <= value <= _EXACT

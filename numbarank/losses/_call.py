@@ -1,0 +1,83 @@
+"""One call of a loss: from the arguments of a public function to a backend, and back.
+
+A loss is an object with its settings, ``PairLoss`` or ``ListLoss``: it reads operands into a ``Request``, and runs that
+on its backend.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+from numbarank import _arguments
+from numbarank._tensor import Tensor
+
+
+class Request(NamedTuple):
+    """Everything that came in, checked: the inputs as they are (None for what was not given), and for the backend.
+
+    ``dtype`` is that of the loss, ``shape`` that of the losses of 'none'.
+    """
+
+    inputs: tuple
+    backend: Any
+    device: str
+    dtype: Any
+    shape: tuple
+    arguments: Any
+
+
+def forward(loss, operands, stream=None):
+    """Return a loss; a Tensor that can go backward where an operand is a Tensor."""
+    arrays = tuple(map(array_of, operands))
+    if not any(isinstance(operand, Tensor) for operand in operands):
+        request = loss.read(arrays, stream)
+        return _loss_to_caller(loss, request, loss.run(request)[0])
+    result, device = loss.run_plain(arrays) if stream is None else None, "cpu"
+    if result is None:
+        request = loss.read(arrays, stream)
+        loss, result, device = loss.again(request), loss.run(request)[0], request.device
+    gradients = functools.partial(loss.gradients, arrays)
+    return Tensor.from_operation(result, device, operands[: loss.DIFFERENTIABLE], gradients)
+
+
+def forward_and_backward(loss, operands, gradient, wanted, given, stream, names=None):
+    """Return a loss and a tuple of its other results that are wanted, from one pass.
+
+    The first of these are the gradients by the operands; they go into the caller's buffers where some are ``given``.
+    """
+    arrays, gradient = tuple(map(array_of, operands)), array_of(gradient)
+    request, buffers = loss.read(arrays, stream), None
+    if given is not None:
+        given = tuple(map(array_of, given))
+        sources = [item for item in request.inputs if item is not None]
+        if gradient is not None:
+            sources.append(_arguments.read("gradient", gradient))
+        expected = _arguments.gradients_of(request.inputs[: sum(wanted[: loss.DIFFERENTIABLE])])
+        buffers = _arguments.read_out(given, expected, sources, request.device, request.backend.arrays, names)
+    result, others = loss.run(request, gradient, (True, *wanted), buffers)
+    others = [other for other in others if other is not None]
+    if any(isinstance(operand, Tensor) for operand in operands):
+        return Tensor(result), tuple(Tensor(other) for other in _replaced(others, given))
+    packages = loss.packages(request)[1:]
+    others = [to_caller(*pair, request.device) for pair in zip(others, packages, strict=False)]
+    return _loss_to_caller(loss, request, result), _replaced(others, given)
+
+
+def _replaced(results, given):
+    """Return results with the caller's buffers, which hold the first of them, as they came."""
+    return tuple(results) if given is None else (*given, *results[len(given) :])
+
+
+def array_of(value):
+    """Return the array of a Tensor; anything else as it is."""
+    return value._data if isinstance(value, Tensor) else value
+
+
+def _loss_to_caller(loss, request, result):
+    """Return a loss as an array of a package, or as results without axes are returned."""
+    result = result if loss.reduction == "none" else request.backend.arrays.as_scalar(result)
+    return to_caller(result, loss.packages(request)[0], request.device)
+
+
+def to_caller(array, from_dlpack, device):
+    """Return a result as an array of the caller's package, which takes its memory over, or as it is."""
+    return array if from_dlpack is None else from_dlpack(Tensor._wrap(array, device))
