@@ -11,16 +11,19 @@ class Pairs(NamedTuple):
 
     ``x1`` and ``x2`` are arrays of one shape, in a dtype for which ``storage_dtype`` is the identity; ``y`` is a like
     array, one of a signed integer dtype, or a number for every pair (on a device also an array without axes).
+    ``margin`` is a number or an array of the compute dtype, ``weights`` None or such an array, of the pairs' shape.
     ``upstream`` is a number, or an array of the compute dtype, of the pairs' shape (on a device also without axes).
-    Total and upstream gradient are divided by ``divisor``, but not an upstream gradient of the pairs' shape.
+    Total and upstream gradient are divided by ``divisor``, but not an upstream gradient of the pairs' shape; None
+    stands for the sum of the weights.
     """
 
     x1: Any
     x2: Any
     y: Any
-    margin: float
+    margin: Any
+    weights: Any
     upstream: Any
-    divisor: int
+    divisor: int | None
 
 
 class PairResults(NamedTuple):
@@ -71,9 +74,10 @@ class PairsBackend(Protocol):
 
     @staticmethod
     def run(formula, pairs, results, wants_total) -> Any:
-        """Pass once over the pairs, fill the results and return the total if it is asked for, or None.
+        """Pass once over the pairs, fill the results and return the total, or None, and the first invalid pair.
 
-        The total is an array without axes, of the dtype that the loss is computed in.
+        The total is an array without axes, of the dtype that the loss is computed in. The pair is the first one whose
+        weight is negative or not finite; or -1. On a device it is always -1, and total and results are NaN.
         """
 
 

@@ -1,5 +1,7 @@
 """Sums and products whose special cases matter, as plain scalars that both compilers take."""
 
+import math
+
 
 def two_sum(a, b):
     """Return a + b and its rounding error (Knuth, The Art of Computer Programming, vol. 2, section 4.2.2)."""
@@ -20,3 +22,29 @@ def two_product(a, b):
 def scaled(slope, factor):
     """Return a slope times a factor; a slope of 0 stays 0 beside factors that are not finite, too."""
     return slope * factor if slope != 0 else slope
+
+
+def unless_zero(weight, value):
+    """Return a value, or 0 where its weight is 0, whatever the value is."""
+    return value if weight != 0 else weight
+
+
+def corrected_quotient(guess, product, error, high, low, divisor_high, divisor_low):
+    """Return (high + low) / (divisor_high + divisor_low) in float64.
+
+    The guess is high / divisor_high; the product of these two comes with its rounding error.
+    """
+    correction = (((high - product) - error) + low - guess * divisor_low) / divisor_high
+    return guess + correction if correction - correction == 0 else guess
+
+
+class Weights:
+    """A formula of pairs of equal weights, whose total is the sum of the weights; NaN where one is negative."""
+
+    @staticmethod
+    def value(weight, same, y, margin):
+        return weight if weight >= type(weight)(0) else type(weight)(math.nan)
+
+    @staticmethod
+    def slope(weight, same, y, margin, upstream):
+        return upstream, upstream

@@ -1,6 +1,7 @@
 """What all tests share: the device that they run on, one cache of compiled loops, and a report of what was left out."""
 
 import collections
+import functools
 import importlib
 import os
 import re
@@ -47,6 +48,8 @@ def pytest_configure(config):
     if SIMULATOR:  # its threads wait for each other at barriers: switch between them often
         sys.setswitchinterval(1e-4)
         importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAShared.array = shared_array
+        simulated = importlib.import_module("numba.cuda")
+        simulated.device_array = functools.partial(filled_array, simulated.device_array)
     # numba-cuda 0.30 reads a name that NumPy 2.5 dropped; the library itself never patches NumPy
     if config.getoption("--device") == "cuda" and not SIMULATOR and not hasattr(np, "row_stack"):
         np.row_stack = np.vstack
@@ -65,6 +68,13 @@ def shared_array(shared, shape, dtype):
     caller = sys._getframe(1)
     memory = np.empty(shape, as_dtype(dtype) if isinstance(dtype, types.Type) else dtype)
     return shared._allocations.setdefault((caller.f_code, caller.f_lineno), memory)
+
+
+def filled_array(device_array, *arguments, **settings):
+    """Return an array of large numbers: memory that was free may hold what is expected."""
+    array = device_array(*arguments, **settings)
+    array._ary.reshape(-1).view(np.uint8).fill(0x7F)
+    return array
 
 
 # ---------------------------------------------------------------- the device

@@ -18,7 +18,7 @@ SIGNED_INTEGERS = (np.int8, np.int16, np.int32, np.int64)
 SIZES = [0, 1, 31, 32, 33, 127, 128, 129]
 if not SIMULATOR:
     SIZES += [2, 63, 64, 65, 255, 256, 257, 8191, 8192, 8193, 16383, 16384, 16385, 50_000, 1_000_003]
-MANY = 130 if SIMULATOR else 3_000
+MANY = 135 if SIMULATOR else 3_000
 
 needs_bfloat16 = pytest.mark.skipif(reference.BFLOAT16 is None, reason="ml_dtypes is not installed")
 FLOATS = [

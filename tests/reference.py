@@ -133,44 +133,46 @@ def _round_to_odd(exact):
 # ---------------------------------------------------------------- the loss
 
 
-def _converted(x1, x2, y, margin):
-    """All four in the compute dtype, the arrays broadcast against each other."""
+def _converted(x1, x2, y, margin, weights):
+    """All in the compute dtype, broadcast against each other; without weights each pair weighs 1."""
     compute = compute_dtype(loss_dtype(x1, x2, y))
-    arrays = [np.asarray(x).astype(compute) for x in (x1, x2, y)]
-    return (*np.broadcast_arrays(*arrays), np.asarray(margin).astype(compute))
+    arrays = [np.asarray(x).astype(compute) for x in (x1, x2, y, margin, 1 if weights is None else weights)]
+    return np.broadcast_arrays(*arrays)
 
 
-def losses(x1, x2, y, margin=0.0):
-    """Elementwise losses in the compute dtype."""
+def losses(x1, x2, y, margin=0.0, weights=None):
+    """Elementwise losses in the compute dtype; a pair of weight 0 is left out, whatever its scores are."""
     with np.errstate(all="ignore"):
-        x1, x2, y, margin = _converted(x1, x2, y, margin)
+        x1, x2, y, margin, weights = _converted(x1, x2, y, margin, weights)
         z = np.asarray(-y * (x1 - x2) + margin)
-        return np.where(z < 0, z.dtype.type(0), z)
+        zero = z.dtype.type(0)
+        return np.where(weights == 0, zero, weights * np.where(z < 0, zero, z))
 
 
-def loss(x1, x2, y, margin=0.0, reduction="mean"):
+def loss(x1, x2, y, margin=0.0, reduction="mean", weights=None):
     """What margin_ranking_loss should return: an array for 'none', a scalar of the loss dtype otherwise."""
-    pairs, dtype = losses(x1, x2, y, margin), loss_dtype(x1, x2, y)
+    pairs, dtype = losses(x1, x2, y, margin, weights), loss_dtype(x1, x2, y)
     if reduction == "none":
         with np.errstate(all="ignore"):
             return pairs.astype(dtype)
     total = exact_sum(pairs)
     if reduction == "mean":
-        total = total / pairs.size if pairs.size else math.nan
+        divisor = exact_sum(_converted(x1, x2, y, margin, weights)[-1])
+        total = total / divisor if divisor else math.nan
     return rounded(total, dtype)
 
 
-def slopes(x1, x2, y, margin=0.0, reduction="mean", gradient=1.0):
+def slopes(x1, x2, y, margin=0.0, reduction="mean", gradient=1.0, weights=None):
     """Gradients of every pair by x1, x2 and y, in the compute dtype and the shape of the output."""
     with np.errstate(all="ignore"):
-        x1, x2, y, margin = _converted(x1, x2, y, margin)
+        x1, x2, y, margin, weights = _converted(x1, x2, y, margin, weights)
         upstream = np.asarray(gradient).astype(margin.dtype)
         if reduction == "mean" and x1.size:
-            upstream = upstream / upstream.dtype.type(x1.size)
-        z = -y * (x1 - x2) + margin
-        d = np.where(z >= 0, upstream, margin.dtype.type(0))
-        by_x1 = np.asarray(d * -y)
-        return by_x1, -by_x1, np.asarray(-(d * (x1 - x2)))
+            upstream = upstream / rounded(exact_sum(weights), upstream.dtype)
+        z, zero = -y * (x1 - x2) + margin, margin.dtype.type(0)
+        d = np.where(z >= 0, weights * upstream, zero)
+        by_x1, by_y = (np.where(weights == 0, zero, by) for by in (d * -y, -(d * (x1 - x2))))
+        return np.asarray(by_x1), np.asarray(-by_x1), np.asarray(by_y)
 
 
 def _rows(full, shape):

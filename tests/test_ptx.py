@@ -104,7 +104,7 @@ def check(ptx, capability, folder):
     assert assemble(ptx, capability, folder) <= MOST_REGISTERS
 
 
-def pairs_ptx(room, dtype, target, wanted, total, *, upstream="number", width=None, capability=HOPPER):
+def pairs_ptx(room, dtype, target, wanted, total, *, upstream="number", each=False, width=None, capability=HOPPER):
     """PTX of the kernel that passes over pairs, for inputs of these kinds."""
     dtype = np.dtype(dtype)
     compute = room.arrays.compute_dtype(dtype)
@@ -117,11 +117,16 @@ def pairs_ptx(room, dtype, target, wanted, total, *, upstream="number", width=No
         return (of, name == "cell"), vector(room, of)
 
     (y, y_type), (u, u_type) = kind(target), kind(upstream)
-    layout = room.pairs.Layout(dtype, y, u, tuple(dtype if is_wanted else None for is_wanted in wanted), width)
+    (margin, margin_type), (weights, weights_type) = [(None, number), (None, numba.int64)]
+    if each:
+        (margin, margin_type), (weights, weights_type) = [((compute, False), vector(room, compute))] * 2
+    divisor, divisor_type = kind("cell") if each and upstream == "cell" else (None, number)
+    written = tuple(dtype if is_wanted else None for is_wanted in wanted)
+    layout = room.pairs.Layout(dtype, y, margin, weights, u, divisor, written, width)
     results = [vector(room, dtype) if is_wanted else numba.int64 for is_wanted in wanted]
     partials = vector(room, np.float64, 2) if total else numba.int64
     scores = vector(room, dtype)
-    signature = (scores, scores, y_type, number, u_type, number, *results, partials)
+    signature = (scores, scores, y_type, margin_type, weights_type, u_type, divisor_type, *results, partials)
     return ptx_of(room, room.pairs.pairs_kernel(FORMULA, layout, total), signature, capability)
 
 
@@ -155,16 +160,24 @@ def test_pairs_with_an_upstream_array(room, tmp_path, dtype, upstream):
     assert dtype == "float64" or ".f64" not in ptx
 
 
+@pytest.mark.parametrize("upstream", ["number", "cell"])
+@pytest.mark.parametrize("name", ["mean", "fused"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_pairs_with_a_margin_and_a_weight_for_each(room, tmp_path, dtype, name, upstream):
+    check(pairs_ptx(room, dtype, "like", *PASSES[name], upstream=upstream, each=True), HOPPER, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["mean", "gradients"])
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_pairs_one_by_one(room, tmp_path, dtype, name):
     check(pairs_ptx(room, dtype, "like", *PASSES[name], width=1), HOPPER, tmp_path)
 
 
+@pytest.mark.parametrize("by_weights", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_finish(room, tmp_path, dtype):
+def test_finish(room, tmp_path, dtype, by_weights):
     signature = (vector(room, np.float64, 2), numba.int64, numba.float64, vector(room, dtype))
-    check(ptx_of(room, room.pairs.finish_kernel(), signature), HOPPER, tmp_path)
+    check(ptx_of(room, room.pairs.finish_kernel(by_weights), signature), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("labels, upstream", [("int64", "number"), ("float32", "cell"), ("int64", "each")])

@@ -36,7 +36,9 @@ def squared_hinge(input1, input2, target, margin=1.0, reduction="mean"):
 
 
 def squared_hinge_and_grad(input1, input2, target, margin=1.0, reduction="mean", gradient=None):
-    return _pairs.loss_and_grad(FORMULA, input1, input2, target, margin, reduction, gradient, None, True, None)
+    return _pairs.loss_and_grad(
+        FORMULA, input1, input2, target, margin, reduction, gradient, target_grad=True
+    )
 '''
 
 LINE = "from numbarank.losses.squared_hinge import squared_hinge, squared_hinge_and_grad\n"

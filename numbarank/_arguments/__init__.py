@@ -11,8 +11,17 @@ from numbarank._arguments.dtypes import (
     loss_dtype,
     read_dtype,
 )
-from numbarank._arguments.inputs import Input, is_on_cuda, read, read_gradient, read_in_host_memory, read_mask
-from numbarank._arguments.lists import check_list_shapes, check_longest, describe_invalid_row
+from numbarank._arguments.inputs import (
+    Input,
+    is_on_cuda,
+    read,
+    read_gradient,
+    read_in_host_memory,
+    read_margin_of_pairs,
+    read_mask,
+    read_weights_of_pairs,
+)
+from numbarank._arguments.lists import check_list_shapes, check_longest, describe_invalid_row, describe_invalid_weight
 from numbarank._arguments.plain import are_plain
 from numbarank._arguments.settings import read_finite_margin, read_flag, read_margin, read_power, read_seed
 from numbarank._arguments.shapes import output_shape, read_shape
@@ -28,6 +37,7 @@ __all__ = [
     "common_device",
     "compute_dtype",
     "describe_invalid_row",
+    "describe_invalid_weight",
     "device_of_all",
     "gradient_dtype",
     "gradients_of",
@@ -43,6 +53,7 @@ __all__ = [
     "read_gradient",
     "read_in_host_memory",
     "read_margin",
+    "read_margin_of_pairs",
     "read_mask",
     "read_out",
     "read_power",
@@ -50,4 +61,5 @@ __all__ = [
     "read_sequence",
     "read_shape",
     "read_stream",
+    "read_weights_of_pairs",
 ]

@@ -14,14 +14,13 @@ class Stream(NamedTuple):
     owner: Any
 
 
-def common_device(input1, input2, target):
+def common_device(input1, input2, *others):
     """Return the one device that the inputs are on, or raise ValueError.
 
-    Python numbers, and a 0-d target in host memory, fit every device.
+    Python numbers, and a target or weight in host memory that has no axes, fit every device.
     """
     inputs = [item for item in (input1, input2) if not item.weak]
-    if target.array.ndim or target.device != "cpu":
-        inputs.append(target)
+    inputs += [item for item in others if item.array.ndim or item.device != "cpu"]
     return device_of_all(inputs) if inputs else "cpu"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from numbarank import _dispatch
 from numbarank._arguments.dtypes import check_dtype, check_number
-from numbarank._arguments.settings import real_number
+from numbarank._arguments.settings import read_margin, real_number
 from numbarank._arguments.words import blaming, name_of, type_name
 from numbarank._packages import is_a, package_of
 
@@ -65,6 +65,24 @@ def read_mask(where):
     item = read("where", where)
     if item.array.dtype.kind != "b":
         raise TypeError(f"where has dtype {item.array.dtype}; it must be bool: pass where != 0")
+    return item
+
+
+def read_margin_of_pairs(margin):
+    """Return the margin as a Python float, or as an ``Input`` where there is one for each pair."""
+    if not isinstance(margin, (list, tuple)) and getattr(margin, "shape", ()) in ((), None):
+        return read_margin(margin)
+    return _read_numbers("margin", margin)
+
+
+def read_weights_of_pairs(weights):
+    """Return the weights as an ``Input``, or raise TypeError."""
+    return _read_numbers("weights", weights)
+
+
+def _read_numbers(name, values):
+    item = read(name, values)
+    check_number(item)
     return item
 
 

@@ -1,4 +1,4 @@
-"""What must hold of query groups and their rows."""
+"""What must hold of query groups and their rows, and what is said about rows and weights that are invalid."""
 
 import numpy as np
 
@@ -36,3 +36,10 @@ def describe_invalid_row(row, scores, labels, weights):
         name, allowed, advice, item = "weights", "0 or more", "a pair weighs the product of its two weights", weights
     index = ", ".join(map(str, place))
     return f"{name}[{index}] is {item.array[place]}; {name} must be {allowed}: {advice}"
+
+
+def describe_invalid_weight(pair, weights, shape):
+    """Return the message about the first weight of a pair that is negative or not finite."""
+    place = np.unravel_index(pair, shape)
+    value, index = np.broadcast_to(weights.array, shape)[place], ", ".join(map(str, place))
+    return f"weights[{index}] is {value}; weights must be 0 or more and finite: give a pair that does not count 0"

@@ -8,20 +8,19 @@ import numpy as np
 from numbarank._arguments.words import blaming, shapes_of
 
 
-def output_shape(input1, input2, target):
-    """Return the shape that the three inputs broadcast to; a 0-d target stands for every pair."""
-    scalar_target = target.array.ndim == 0
-    items = (input1, input2) if scalar_target else (input1, input2, target)
+def output_shape(input1, input2, *others):
+    """Return the shape that the inputs broadcast to; others than scores stand for every pair if they have no axes."""
+    items = (input1, input2, *(item for item in others if item.array.ndim))
     if len({item.array.ndim for item in items}) > 1:
         raise ValueError(
-            f"{shapes_of(input1, input2, target)}; all need the same number of dimensions: {_reshape_advice(items)}"
+            f"{shapes_of(input1, input2, *others)}; all need the same number of dimensions: {_reshape_advice(items)}"
         )
     shapes = {item.array.shape for item in items}
     try:
         return shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
     except (ValueError, RuntimeError):
         raise ValueError(
-            f"{shapes_of(input1, input2, target)}; they do not broadcast: along each of at most 32 axes the lengths "
+            f"{shapes_of(input1, input2, *others)}; they do not broadcast: along each of at most 32 axes the lengths "
             "must be equal or 1"
         ) from None
 

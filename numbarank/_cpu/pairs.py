@@ -33,13 +33,14 @@ from numbarank._cpu.memory import (
     write_past_caches,
 )
 from numbarank._cpu.tasks import ONE_THREAD, launcher, run_tasks
-from numbarank._exact import two_sum
+from numbarank._exact import Weights, corrected_quotient, two_product, two_sum, unless_zero
 
 BLOCK = 8192
 EVEN_CHUNKS = 16  # they divide evenly among the usual numbers of threads
 EVEN_FROM = 4 * BLOCK
 MAX_CHUNKS = 1024
-TOTALS = 2 * MAX_CHUNKS
+PARTS = 4  # a chunk keeps its total and the sum of its weights, in two parts each
+TOTALS = PARTS * MAX_CHUNKS
 PARALLEL_FROM = 50_000
 LARGE_FROM = 2_000_000
 CONVERTED_BELOW = 2048  # targets that are integers: longer ones are read as they are, by loops of their own
@@ -48,21 +49,20 @@ _loops, _plain_loops = {}, {}
 
 
 def run(formula, pairs, results, wants_total):
-    """Pass once over the pairs, fill the results and return the total if it is asked for: see ``PairsBackend``."""
-    x1, x2, y, margin, upstream, divisor = pairs
+    """Pass once over the pairs, fill the results, return total and invalid pair: see ``PairsBackend``."""
+    if pairs.x1.ndim != 1:
+        pairs, results = Pairs(*map(_flat, pairs)), PairResults(*map(_flat, results))
+    x1, x2, y, margin, weights, upstream, divisor = pairs
     losses, grad1, grad2, grad_y = results
-    if x1.ndim != 1:
-        x1, x2, y, upstream, losses, grad1, grad2, grad_y = map(
-            _flat, (x1, x2, y, upstream, losses, grad1, grad2, grad_y)
-        )
     wants_gradients = grad1 is not None or grad2 is not None or grad_y is not None
     if x1.size < CONVERTED_BELOW and isinstance(y, np.ndarray) and y.dtype.kind == "i":
         y = y.astype(_absent(x1.dtype).computed.dtype)
-    has_targets, has_upstream = isinstance(y, np.ndarray), isinstance(upstream, np.ndarray)
-    size = x1.size
+    has_targets, has_margins = isinstance(y, np.ndarray), isinstance(margin, np.ndarray)
+    size, has_upstream = x1.size, isinstance(upstream, np.ndarray)
     key = (
         formula,
         wants_gradients,
+        has_margins or weights is not None,
         x1.dtype.num,
         has_targets and y.dtype.num,
         losses is None or losses.dtype.num,
@@ -76,8 +76,8 @@ def run(formula, pairs, results, wants_total):
         x2,
         y if has_targets else absent.computed,
         0.0 if has_targets else y,
-        margin,
-        divisor,
+        0.0 if has_margins else margin,
+        1 if divisor is None else divisor,
         absent.total.copy() if wants_total else absent.total,
         wants_total,
         absent.scores if losses is None else losses,
@@ -85,7 +85,19 @@ def run(formula, pairs, results, wants_total):
         size >= LARGE_FROM,
         launcher() if size >= PARALLEL_FROM and threads.may_run_parallel() else ONE_THREAD,
     )
+    if has_margins or weights is not None:
+        arguments += (
+            margin if has_margins else absent.computed,
+            absent.computed if weights is None else weights,
+            divisor is None,
+        )
+    else:
+        arguments += _ALL_ALIKE
     if wants_gradients:
+        if divisor is None and not has_upstream:
+            divisor, invalid = _sum_of_weights(weights)
+            if invalid >= 0:
+                return None, invalid
         arguments += (
             upstream if has_upstream else absent.computed,
             0.0 if has_upstream else upstream / (divisor or 1),
@@ -96,21 +108,24 @@ def run(formula, pairs, results, wants_total):
     if loop is None:
         loop = _compiled(formula, arguments)
         _loops[key] = loop, absent
+    invalid = -1
     if loop(*arguments):
-        _total_carefully(formula, arguments)
-    return arguments[6] if wants_total else None
+        invalid = _first_invalid(weights)
+        if wants_total and invalid < 0:
+            _total_carefully(formula, arguments)
+    return arguments[6] if wants_total else None, invalid
 
 
 def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, wants_total):
-    """Do what ``run`` does with little around the loop, for results of the inputs' dtype.
+    """Do what ``run`` does with little around the loop, for results of the inputs' dtype, and return the total.
 
     The arguments are the fields of ``Pairs`` and ``PairResults``, but ``upstream`` is a number, and there are both
     gradients by scores or none.
     """
     size, dtype = x1.size, x1.dtype
     if size >= PARALLEL_FROM or x1.ndim != 1:
-        pairs, results = Pairs(x1, x2, y, margin, upstream, divisor), PairResults(losses, grad1, grad2)
-        return run(formula, pairs, results, wants_total)
+        pairs = Pairs(x1, x2, y, margin, None, upstream, divisor)
+        return run(formula, pairs, PairResults(losses, grad1, grad2), wants_total)[0]
     target = 0.0
     if type(y) is np.ndarray:
         if y.dtype is not dtype and size < CONVERTED_BELOW:
@@ -125,7 +140,10 @@ def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad
         total = total.copy()
     length = BLOCK if size < EVEN_FROM else chunk_length(size)
     losses = no_scores if losses is None else losses
-    arguments = x1, x2, y, target, margin, divisor, total, wants_total, losses, length, size >= LARGE_FROM, ONE_THREAD
+    arguments = (
+        x1, x2, y, target, margin, divisor, total, wants_total, losses, length, size >= LARGE_FROM, ONE_THREAD,
+        None, None, None,
+    )  # fmt: skip
     if grad1 is not None:
         arguments += no_numbers, upstream / (divisor or 1), grad1, grad2, None
     if loop is None:
@@ -136,17 +154,35 @@ def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad
     return total if wants_total else None
 
 
+_ALL_ALIKE = None, None, None  # in place of margins, weights, and whether the sum of these is the divisor
+
+
 def _compiled(formula, arguments):
     """Return the compiled loop for arguments, whose numbers are taken as float64, integers included."""
     numbers, others = map(float, arguments[3:6]), arguments[6:]
-    return kernel(formula, wants_gradients=len(others) > 6).compile((*arguments[:3], *numbers, *others))
+    loop = kernel(formula, wants_gradients=len(others) > 9, is_each=arguments[12] is not None)
+    return loop.compile((*arguments[:3], *numbers, *others))
 
 
 def _total_carefully(formula, arguments):
     """Compute a total again that is not finite, or overflowed on the way."""
-    x1, x2, y, target, margin, divisor, total, _, _, length, _, launch = arguments[:12]
-    numbers = float(target), float(margin), float(divisor)
-    careful_kernel(formula)((x1.dtype, y.dtype), x1, x2, y, *numbers, total, length, launch)
+    x1, x2, y, target, margin, divisor, total, _, _, length, _, launch, *each = arguments[:15]
+    numbers, key = (float(target), float(margin), float(divisor)), (x1.dtype, y.dtype)
+    careful_kernel(formula, each[0] is not None)(key, x1, x2, y, *numbers, total, length, launch, *each)
+
+
+def _sum_of_weights(weights):
+    """Return the sum of weights, and the first one that is none, or -1."""
+    total, _ = run(Weights, Pairs(weights, weights, 0.0, 0.0, None, 1.0, 1), PairResults(), True)
+    return float(total), -1 if math.isfinite(total) else _first_invalid(weights)
+
+
+def _first_invalid(weights):
+    """Return where the first weight is that is negative or not finite, or -1."""
+    if weights is None:
+        return -1
+    is_invalid = ~((weights >= 0) & (weights < np.inf))
+    return int(np.argmax(is_invalid)) if is_invalid.any() else -1
 
 
 class Absent(NamedTuple):
@@ -180,7 +216,23 @@ def chunk_length(size):
     return LANES * -(-size // (LANES * chunks))
 
 
-_two_sum = part(two_sum)
+_two_sum, _two_product, _unless_zero, _corrected_quotient = map(
+    part, (two_sum, two_product, unless_zero, corrected_quotient)
+)
+
+
+@part
+def _quotient(high, low, divisor_high, divisor_low):
+    """Return the quotient of two sums in two parts each."""
+    guess = high / divisor_high
+    product, error = _two_product(guess, divisor_high)
+    return _corrected_quotient(guess, product, error, high, low, divisor_high, divisor_low)
+
+
+@part
+def _checked(weight):
+    """Return a weight, or NaN where it is negative."""
+    return weight if weight >= type(weight)(0) else type(weight)(np.nan)
 
 
 class Inputs(NamedTuple):
@@ -190,6 +242,8 @@ class Inputs(NamedTuple):
     x2: Any
     y: Any
     upstream: Any
+    margins: Any
+    weights: Any
 
 
 class Results(NamedTuple):
@@ -228,24 +282,32 @@ def _with_lanes(high, low, sums, errors):
 
 
 @functools.cache
-def careful_kernel(formula):
+def careful_kernel(formula, is_each=False):
     """Return the loop that adds the losses in float64, scaled down, where none overflows that is finite."""
     value = part(formula.value)
 
     @part
     def chunk_total(work, chunk):
-        inputs, margin, totals = work.inputs, work.margin, work.totals
-        high = low = 0.0
+        inputs, has_inputs, totals, margin = work.inputs, work.has_inputs, work.totals, work.margin
+        high = low = weight_high = weight_low = 0.0
         for k in range(chunk * work.chunk_length, min((chunk + 1) * work.chunk_length, work.size)):
-            y = type(margin)(read(inputs.y, k)) if work.has_inputs.y else work.target
-            loss = value(read(inputs.x1, k), read(inputs.x2, k), y, margin)
-            high, error = _two_sum(high, np.float64(loss) * DOWN)
-            low += error
-        write(totals, 2 * chunk, high)
-        write(totals, 2 * chunk + 1, low)
+            y = type(margin)(read(inputs.y, k)) if has_inputs.y else work.target
+            if is_each:
+                distance = read(inputs.margins, k) if has_inputs.margins else margin
+                loss = np.float64(value(read(inputs.x1, k), read(inputs.x2, k), y, distance))
+                weight = np.float64(read(inputs.weights, k)) if has_inputs.weights else 1.0
+                high, error = _two_sum(high, _unless_zero(weight, weight * (loss * DOWN)))
+                low += error
+                weight_high, error = _two_sum(weight_high, weight * DOWN)
+                weight_low += error
+            else:
+                loss = np.float64(value(read(inputs.x1, k), read(inputs.x2, k), y, margin))
+                high, error = _two_sum(high, loss * DOWN)
+                low += error
+        _write_totals(totals, chunk, high, low, weight_high, weight_low)
 
-    def loop(x1, x2, y, target, margin, divisor, total, chunk_length, launch):
-        size, inputs = size_of(x1), Inputs(x1, x2, y, None)
+    def loop(x1, x2, y, target, margin, divisor, total, chunk_length, launch, margins, weights, by_weights):
+        size, inputs = size_of(x1), Inputs(x1, x2, y, None, margins, weights)
         totals = stack_of(TOTALS, 0.0)
         work = Work(
             inputs=pointers(inputs),
@@ -263,25 +325,39 @@ def careful_kernel(formula):
         )
         chunks = -(-size // chunk_length)
         run_tasks(chunk_total, work, chunks, launch)
-        high, low = _folded(totals, chunks)
+        high, low = _folded(totals, chunks, 0)
+        low = low if math.isfinite(high) else 0.0  # infinity has no low part
         result = pointers((total,))[0]
-        # infinity has no low part
-        result[0] = type(result[0])((high + low if math.isfinite(high) else high) / (divisor * DOWN))
+        if is_each and by_weights:
+            weight_high, weight_low = _folded(totals, chunks, 2)
+            result[0] = type(result[0])(_quotient(high, low, weight_high, weight_low))
+        else:
+            result[0] = type(result[0])((high + low) / (divisor * DOWN))
 
-    return CompiledLoop(f"{formula.value.__module__} careful", loop, ("x1", "x2", "y"))
+    inputs = ("x1", "x2", "y", "margins", "weights")
+    return CompiledLoop(f"{formula.value.__module__} {formula.value.__name__} careful {is_each}", loop, inputs)
 
 
 @part
-def _folded(totals, chunks):
+def _write_totals(totals, chunk, high, low, weight_high, weight_low):
+    """Keep what a chunk adds to the total and to the sum of the weights, each in two parts."""
+    write(totals, PARTS * chunk, high)
+    write(totals, PARTS * chunk + 1, low)
+    write(totals, PARTS * chunk + 2, weight_high)
+    write(totals, PARTS * chunk + 3, weight_low)
+
+
+@part
+def _folded(totals, chunks, first):
     """Return the sum of the totals of chunks in two parts, added in their order whoever computed them."""
     high = low = 0.0
     for chunk in range(chunks):
-        high, error = _two_sum(high, lane(totals, 2 * chunk))
-        low += error + lane(totals, 2 * chunk + 1)
+        high, error = _two_sum(high, lane(totals, PARTS * chunk + first))
+        low += error + lane(totals, PARTS * chunk + first + 1)
     return high, low
 
 
-def _pair(formula):
+def _pair(formula, is_each):
     """Return the function that returns the loss of a pair."""
     value = part(formula.value)
 
@@ -289,10 +365,16 @@ def _pair(formula):
     def pair(inputs, results, margin, k):
         return value(read(inputs.x1, k), read(inputs.x2, k), type(margin)(read(inputs.y, k)), margin)
 
-    return pair
+    @part
+    def weighted_pair(inputs, results, margin, k):
+        margin, weight = read(inputs.margins, k), read(inputs.weights, k)
+        loss = value(read(inputs.x1, k), read(inputs.x2, k), type(margin)(read(inputs.y, k)), margin)
+        return _unless_zero(weight, weight * loss)
+
+    return weighted_pair if is_each else pair
 
 
-def _pair_with_gradients(formula):
+def _pair_with_gradients(formula, is_each):
     """Return the function that writes the gradients of a pair and returns its loss."""
     value, slope = part(formula.value), part(formula.slope)
 
@@ -305,13 +387,24 @@ def _pair_with_gradients(formula):
         write(results.grad_y, k, by_y)
         return value(x1, x2, y, margin)
 
-    return pair
+    @part
+    def weighted_pair(inputs, results, margin, k):
+        margin, weight = read(inputs.margins, k), read(inputs.weights, k)
+        x1, x2, y = read(inputs.x1, k), read(inputs.x2, k), type(margin)(read(inputs.y, k))
+        by_x1, by_y = slope(x1, x2, y, margin, weight * read(inputs.upstream, k))
+        by_x1 = _unless_zero(weight, by_x1)
+        write(results.grad1, k, by_x1)
+        write(results.grad2, k, -by_x1)
+        write(results.grad_y, k, _unless_zero(weight, by_y))
+        return _unless_zero(weight, weight * value(x1, x2, y, margin))
+
+    return weighted_pair if is_each else pair
 
 
 @functools.cache
-def kernel(formula, wants_gradients):
-    """Return the loop over the pairs of a formula, ready to be compiled."""
-    pair = _pair_with_gradients(formula) if wants_gradients else _pair(formula)
+def kernel(formula, wants_gradients, is_each=False):
+    """Return the loop over the pairs of a formula, ready to be compiled; with a margin and a weight for each or not."""
+    pair = (_pair_with_gradients if wants_gradients else _pair)(formula, is_each)
 
     @part
     def chunk_total(work, chunk):
@@ -322,14 +415,20 @@ def kernel(formula, wants_gradients):
             fill_row(spare_inputs.y, work.target)
         if wants_gradients and not has_inputs.upstream:
             fill_row(spare_inputs.upstream, work.upstream)
+        if is_each and not has_inputs.margins:
+            fill_row(spare_inputs.margins, margin)
+        if is_each and not has_inputs.weights:
+            fill_row(spare_inputs.weights, type(margin)(1))
         all_inputs, input_masks = given_or_spare(work.inputs, spare_inputs, has_inputs, False)
         all_results, result_masks = given_or_spare(work.results, spare_results, has_results, is_large)
         last_results, last_masks = given_or_spare(work.results, spare_results, has_results, False)
         chunk_end = (chunk + 1) * work.chunk_length
         chunk_end = chunk_end if chunk_end < work.size else work.size
-        high = low = 0.0
+        high = low = weight_high = weight_low = 0.0
         for start in range(chunk * work.chunk_length, chunk_end, BLOCK):
             sums, errors = lanes(margin), lanes(margin)
+            if is_each:
+                weight_sums, weight_errors = lanes(margin), lanes(margin)
             stop = start + BLOCK if start + BLOCK < chunk_end else chunk_end
             rows_end = start + (stop - start) // LANES * LANES
             for row in range(start, rows_end, LANES):
@@ -344,34 +443,54 @@ def kernel(formula, wants_gradients):
                 else:
                     for k in range(LANES):
                         write(results.losses, k, pair(inputs, results, margin, k))
+                if is_each:
+                    for k in range(LANES):
+                        total, error = _two_sum(lane(weight_sums, k), _checked(read(inputs.weights, k)))
+                        write(weight_sums, k, total)
+                        write(weight_errors, k, lane(weight_errors, k) + error)
                 if is_large:
                     write_past_caches(work.results, row, spare_results, has_results)
             high, low = _with_lanes(high, low, sums, errors)
+            if is_each:
+                weight_high, weight_low = _with_lanes(weight_high, weight_low, weight_sums, weight_errors)
             inputs, results = rows_at(all_inputs, rows_end, input_masks), rows_at(last_results, rows_end, last_masks)
             for k in range(stop - rows_end):
                 loss = pair(inputs, results, margin, k)
                 write(results.losses, k, loss)
                 high, error = _two_sum(high, np.float64(loss))
                 low += error
-        write(work.totals, 2 * chunk, high)
-        write(work.totals, 2 * chunk + 1, low)
+                if is_each:
+                    weight_high, error = _two_sum(weight_high, np.float64(_checked(read(inputs.weights, k))))
+                    weight_low += error
+        _write_totals(work.totals, chunk, high, low, weight_high, weight_low)
 
     @part
-    def run_chunks(work, divisor, total, launch):
-        """Return whether the total is not finite, or overflowed on the way."""
+    def run_chunks(work, divisor, by_weights, total, launch):
+        """Return whether a total is not finite, or overflowed on the way."""
         chunks = -(-work.size // work.chunk_length)
         run_tasks(chunk_total, work, chunks, launch)
-        high, low = _folded(work.totals, chunks)
-        if work.wants_total:
-            total[0] = type(total[0])((high + low) / divisor)
+        high, low = _folded(work.totals, chunks, 0)
         rest = high + low
-        return work.wants_total and rest - rest != 0
+        is_finite = not work.wants_total or rest - rest == 0
+        if is_each:
+            weight_high, weight_low = _folded(work.totals, chunks, 2)
+            rest = weight_high + weight_low
+            is_finite = is_finite and rest - rest == 0
+        if work.wants_total:
+            if is_each and by_weights:
+                total[0] = type(total[0])(_quotient(high, low, weight_high, weight_low))
+            else:
+                total[0] = type(total[0])((high + low) / divisor)
+        return not is_finite
 
-    def forward(x1, x2, y, target, margin, divisor, total, wants_total, losses, length, is_large, launch):
-        inputs, results = Inputs(x1, x2, y, None), Results(losses, None, None, None)
+    def forward(
+        x1, x2, y, target, margin, divisor, total, wants_total, losses, length, is_large, launch,
+        margins, weights, by_weights,
+    ):  # fmt: skip
+        inputs, results = Inputs(x1, x2, y, None, margins, weights), Results(losses, None, None, None)
         work = Work(
             pointers(inputs),
-            are_given(Inputs(None, None, y, None)),
+            are_given(Inputs(None, None, y, None, margins, weights)),
             pointers(results),
             are_given(results),
             computed(x1, target),
@@ -383,16 +502,16 @@ def kernel(formula, wants_gradients):
             is_large,
             stack_of(TOTALS, 0.0),
         )
-        return run_chunks(work, divisor, pointers((total,))[0], launch)
+        return run_chunks(work, divisor, by_weights, pointers((total,))[0], launch)
 
     def gradients(
         x1, x2, y, target, margin, divisor, total, wants_total, losses, length, is_large, launch,
-        upstream, above, grad1, grad2, grad_y,
+        margins, weights, by_weights, upstream, above, grad1, grad2, grad_y,
     ):  # fmt: skip
-        inputs, results = Inputs(x1, x2, y, upstream), Results(losses, grad1, grad2, grad_y)
+        inputs, results = Inputs(x1, x2, y, upstream, margins, weights), Results(losses, grad1, grad2, grad_y)
         work = Work(
             pointers(inputs),
-            are_given(Inputs(None, None, y, upstream)),
+            are_given(Inputs(None, None, y, upstream, margins, weights)),
             pointers(results),
             are_given(results),
             computed(x1, target),
@@ -404,7 +523,8 @@ def kernel(formula, wants_gradients):
             is_large,
             stack_of(TOTALS, 0.0),
         )
-        return run_chunks(work, divisor, pointers((total,))[0], launch)
+        return run_chunks(work, divisor, by_weights, pointers((total,))[0], launch)
 
-    name = f"{formula.value.__module__} {wants_gradients}"
-    return CompiledLoop(name, gradients if wants_gradients else forward, ("x1", "x2", "y", "upstream"))
+    name = f"{formula.value.__module__} {formula.value.__name__} {wants_gradients} {is_each}"
+    inputs = ("x1", "x2", "y", "margins", "weights", "upstream")
+    return CompiledLoop(name, gradients if wants_gradients else forward, inputs)

@@ -31,7 +31,7 @@ SIMULATING = bool(config.ENABLE_CUDASIM)
 DeviceArray = devicearray.FakeCUDAArray if SIMULATING else devicearray.DeviceNDArray
 
 # the simulator starts a Python thread for every CUDA thread
-THREADS = 4 if SIMULATING else 256
+THREADS = 8 if SIMULATING else 256
 _BLOCKS_A_PROCESSOR = 16
 _SIMULATED_BLOCKS = 4
 _simulation = threading.Lock()

@@ -11,12 +11,15 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from numbarank._contract import PairResults, Pairs
 from numbarank._cuda import arrays, driver, memory, pool, vectors
 from numbarank._cuda.driver import THREADS, cuda, inline
-from numbarank._exact import two_sum
+from numbarank._exact import Weights, corrected_quotient, two_product, two_sum, unless_zero
 
 _DOWN = 2.0**-64
-_two_sum = inline(two_sum)
+_two_sum, _two_product, _unless_zero, _corrected_quotient = map(
+    inline, (two_sum, two_product, unless_zero, corrected_quotient)
+)
 
 
 class Layout(NamedTuple):
@@ -24,37 +27,50 @@ class Layout(NamedTuple):
 
     scores: np.dtype
     target: tuple | None
+    margin: tuple | None
+    weights: tuple | None
     upstream: tuple | None
+    divisor: tuple | None
     results: tuple
     width: int
 
 
 def run(formula, pairs, results, wants_total):
-    """Pass once over the pairs, fill the results and return the total if it is asked for: see ``PairsBackend``."""
-    x1, x2, y, margin, upstream, divisor = pairs
+    """Pass once over the pairs, fill the results, return total and invalid pair: see ``PairsBackend``."""
+    x1, x2, y, margin, weights, upstream, divisor = pairs
     compute, device = arrays.compute_dtype(x1.dtype), driver.device_of(x1)
     if x1.size == 0:
-        return _total_of_nothing(compute, divisor, arrays.device_of(x1)) if wants_total else None
-    if not arrays.is_array(upstream):
+        return _total_of_nothing(compute, divisor, arrays.device_of(x1)) if wants_total else None, -1
+    by_weights = divisor is None
+    if by_weights:
+        wants_gradients = any(result is not None for result in results[1:])
+        divisor = _sum_of_weights(weights) if wants_gradients else 1
+    elif not arrays.is_array(upstream):
         upstream /= divisor
-    width = _width(x1.dtype, (x1, x2, y, upstream, *results))
+    width = _width(x1.dtype, (x1, x2, y, margin, weights, upstream, *results))
     dtypes = tuple(None if result is None else result.dtype for result in results)
-    kernel = pairs_kernel(formula, Layout(x1.dtype, _kind(y), _kind(upstream), dtypes, width), wants_total)
+    layout = Layout(x1.dtype, *map(_kind, (y, margin, weights, upstream, divisor)), dtypes, width)
+    kernel = pairs_kernel(formula, layout, wants_total)
     blocks = driver.grid(-(-x1.size // width), device)
-    values = (x1, x2, y, margin, upstream, divisor, *results)
+    values = (x1, x2, y, margin, weights, upstream, divisor, *results)
     with driver.activate(device):
         stream = driver.common_stream(*filter(arrays.is_array, values))
         given, total = [_argument(value, compute) for value in values], None
         if wants_total:
-            with pool.workspace(device, stream, (3, driver.max_blocks(device))) as (partials,):
+            with pool.workspace(device, stream, (6, driver.max_blocks(device))) as (partials,):
                 driver.launch(kernel, blocks, stream, *given, partials)
                 total = pool.cell(compute, device, stream)
-                driver.launch(finish_kernel(), 1, stream, partials, blocks, float(divisor), total)
+                divisor = 1.0 if by_weights else float(divisor)
+                driver.launch(finish_kernel(by_weights), 1, stream, partials, blocks, divisor, total)
         else:
             driver.launch(kernel, blocks, stream, *given, 0)
         for result in filter(arrays.is_array, results):
             driver.leave_on(result, stream)
-        return driver.reinterpret(total, (), compute) if wants_total else None
+        return driver.reinterpret(total, (), compute) if wants_total else None, -1
+
+
+def _sum_of_weights(weights):
+    return run(Weights, Pairs(weights, weights, 0.0, 0.0, None, 1.0, 1), PairResults(), True)[0]
 
 
 def storage_dtype(dtype):
@@ -109,10 +125,20 @@ def _add_nothing(high, low, x):
 
 
 @inline
-def _block_total(high, low):
-    """Return the sum over the threads of a block, the same in each of them."""
-    highs = cuda.shared.array(THREADS, np.float64)
-    lows = cuda.shared.array(THREADS, np.float64)
+def _weighted(weight, value):
+    """Return a value times its weight, 0 for a weight of 0, or NaN for one that is negative or not finite."""
+    kind = type(weight)
+    return _unless_zero(weight, value * (weight if kind(0) <= weight < kind(math.inf) else kind(math.nan)))
+
+
+@inline
+def _as_it_is(weight, value):
+    return value
+
+
+@inline
+def _block_total(highs, lows, high, low):
+    """Return the sum over the threads of a block, the same in each of them, by way of two shared arrays."""
     thread = cuda.threadIdx.x
     highs[thread], lows[thread] = high, low
     cuda.syncthreads()
@@ -131,27 +157,43 @@ def _block_total(high, low):
 @functools.cache
 def pairs_kernel(formula, layout, wants_total):
     """Return the kernel that passes over the pairs of a formula."""
-    may_overflow = layout.scores.itemsize > 4
+    may_overflow, has_weights = layout.scores.itemsize > 4, wants_total and layout.weights is not None
     add = (_add if may_overflow else _add_plainly) if wants_total else _add_nothing
     pass_over_pairs = _pass_over_pairs(formula, layout, add)
     total_again = _pass_over_pairs(formula, layout._replace(results=(None,) * 4), _add_scaled)
-    prepare_target, prepare_upstream = (_source(layout, kind).prepare for kind in (layout.target, layout.upstream))
+    kinds = layout.target, layout.divisor, layout.upstream
+    prepare_target, prepare_divisor, prepare_upstream = (_source(layout, kind).prepare for kind in kinds)
+    divides_upstream = layout.upstream is None and layout.divisor is not None
 
     @cuda.jit
-    def pairs_kernel(x1, x2, y, margin, upstream, divisor, losses, grad1, grad2, grad_y, partials):
+    def pairs_kernel(x1, x2, y, margin, weights, upstream, divisor, losses, grad1, grad2, grad_y, partials):
         thread, threads = np.uint64(cuda.grid(1)), np.uint64(cuda.gridsize(1))
-        y, upstream = prepare_target(y, type(margin)(1)), prepare_upstream(upstream, divisor)
-        high, low = pass_over_pairs(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, thread, threads)
+        one = type(x1[0])(1)
+        y, divisor = prepare_target(y, one), prepare_divisor(divisor, one)
+        upstream = prepare_upstream(upstream, divisor)
+        if divides_upstream:
+            upstream /= divisor
+        high, low, weight_high, weight_low = pass_over_pairs(
+            x1, x2, y, margin, weights, upstream, losses, grad1, grad2, grad_y, thread, threads
+        )
         if wants_total:
-            high, low = _block_total(high, low)
+            highs = cuda.shared.array(THREADS, np.float64)
+            lows = cuda.shared.array(
+                THREADS, np.float64
+            )  # on a line of its own, by which the simulator tells arrays apart
+            high, low = _block_total(highs, lows, high, low)
             unit = 1.0
             if may_overflow and not math.isfinite(high + low):
                 unit = _DOWN
-                high, low = total_again(x1, x2, y, margin, upstream, 0, 0, 0, 0, thread, threads)
-                high, low = _block_total(high, low)
+                high, low, _, _ = total_again(x1, x2, y, margin, weights, upstream, 0, 0, 0, 0, thread, threads)
+                high, low = _block_total(highs, lows, high, low)
+            block = cuda.blockIdx.x
             if cuda.threadIdx.x == 0:
-                block = cuda.blockIdx.x
                 partials[0, block], partials[1, block], partials[2, block] = high, low, unit
+            if has_weights:
+                weight_high, weight_low = _block_total(highs, lows, weight_high, weight_low)
+                if cuda.threadIdx.x == 0:
+                    partials[3, block], partials[4, block], partials[5, block] = weight_high, weight_low, 1.0
 
     return pairs_kernel
 
@@ -161,24 +203,27 @@ def _source(layout, kind, width=1):
 
 
 def _pass_over_pairs(formula, layout, add):
-    """Return the device function in which a thread passes over its pairs, several at a time, and adds their losses."""
+    """Return the device function in which a thread passes over its pairs, several at a time.
+
+    It adds their losses, and their weights, each in two parts.
+    """
     compute_several = _compute_pairs(formula, layout, layout.width, add)
     compute_one = _compute_pairs(formula, layout, 1, add)
     width = np.uint64(layout.width)
 
     @inline
-    def pass_over_pairs(x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, thread, threads):
-        high = low = 0.0
+    def pass_over_pairs(x1, x2, y, margin, weights, upstream, losses, grad1, grad2, grad_y, thread, threads):
+        sums = 0.0, 0.0, 0.0, 0.0
         size = np.uint64(x1.size)
         groups = size // width
         group = thread
         while group < groups:
-            high, low = compute_several(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, group)
+            sums = compute_several(sums, x1, x2, y, margin, weights, upstream, losses, grad1, grad2, grad_y, group)
             group += threads
         k = groups * width + thread
         if k < size:
-            high, low = compute_one(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, k)
-        return high, low
+            sums = compute_one(sums, x1, x2, y, margin, weights, upstream, losses, grad1, grad2, grad_y, k)
+        return sums
 
     return pass_over_pairs
 
@@ -186,57 +231,77 @@ def _pass_over_pairs(formula, layout, add):
 def _compute_pairs(formula, layout, width, add):
     """Return the device function that reads some neighbouring pairs, writes what is wanted and adds their losses."""
     value, slope = inline(formula.value), inline(formula.slope)
-    compute = arrays.compute_dtype(layout.scores)
+    compute, has_weights = arrays.compute_dtype(layout.scores), layout.weights is not None
+    weigh, keep = (_weighted, _unless_zero) if has_weights else (_as_it_is, _as_it_is)
+    add_weight = add if has_weights and add is not _add_scaled else _add_nothing
     fill_scores = _source(layout, (layout.scores, False), width).fill
-    fill_target, fill_upstream = (_source(layout, kind, width).fill for kind in (layout.target, layout.upstream))
+    kinds = layout.target, layout.margin, layout.weights, layout.upstream
+    fill_target, fill_margin, fill_weights, fill_upstream = (_source(layout, kind, width).fill for kind in kinds)
     write_losses, write_grad1, write_grad2, write_grad_y = (memory.sink(d, compute, width) for d in layout.results)
     kind = numba.from_dtype(compute)
 
     @inline
-    def compute_pairs(high, low, x1, x2, y, margin, upstream, losses, grad1, grad2, grad_y, group):
+    def compute_pairs(sums, x1, x2, y, margin, weights, upstream, losses, grad1, grad2, grad_y, group):
+        high, low, weight_high, weight_low = sums
         a, b = cuda.local.array(width, kind), cuda.local.array(width, kind)
         c, u = cuda.local.array(width, kind), cuda.local.array(width, kind)
+        m, w = cuda.local.array(width, kind), cuda.local.array(width, kind)
         loss, by_x1 = cuda.local.array(width, kind), cuda.local.array(width, kind)
         by_x2, by_y = cuda.local.array(width, kind), cuda.local.array(width, kind)
         fill_scores(a, x1, group)
         fill_scores(b, x2, group)
         fill_target(c, y, group)
+        fill_margin(m, margin, group)
+        fill_weights(w, weights, group)
         fill_upstream(u, upstream, group)
         for j in range(width):
-            loss[j] = value(a[j], b[j], c[j], margin)
-            by_x1[j], by_y[j] = slope(a[j], b[j], c[j], margin, u[j])
+            loss[j] = weigh(w[j], value(a[j], b[j], c[j], m[j]))
+            x, y_ = slope(a[j], b[j], c[j], m[j], weigh(w[j], u[j]))
+            by_x1[j], by_y[j] = keep(w[j], x), keep(w[j], y_)
             by_x2[j] = -by_x1[j]
             high, low = add(high, low, loss[j])
+            weight_high, weight_low = add_weight(weight_high, weight_low, weigh(w[j], type(w[j])(1)))
         write_losses(losses, group, loss)
         write_grad1(grad1, group, by_x1)
         write_grad2(grad2, group, by_x2)
         write_grad_y(grad_y, group, by_y)
-        return high, low
+        return high, low, weight_high, weight_low
 
     return compute_pairs
 
 
 @functools.cache
-def finish_kernel():
-    """Return the kernel of one block that adds the partial sums."""
+def finish_kernel(by_weights):
+    """Return the kernel of one block that adds the partial sums, and divides by a number or by those of the weights."""
 
     @inline
-    def total(partials, blocks, scale):
+    def total(highs, lows, partials, first, blocks, scale):
         high = low = 0.0
         block = cuda.threadIdx.x
         while block < blocks:
-            factor = scale / partials[2, block]
-            high, low = _add(high, low + partials[1, block] * factor, partials[0, block] * factor)
+            factor = scale / partials[first + 2, block]
+            high, low = _add(high, low + partials[first + 1, block] * factor, partials[first, block] * factor)
             block += THREADS
-        return _block_total(high, low)
+        return _block_total(highs, lows, high, low)
 
     @cuda.jit
     def finish_kernel(partials, blocks, divisor, result):
-        high, low = total(partials, blocks, 1.0)
+        highs = cuda.shared.array(THREADS, np.float64)
+        lows = cuda.shared.array(THREADS, np.float64)  # on a line of its own, by which the simulator tells arrays apart
+        high, low = total(highs, lows, partials, 0, blocks, 1.0)
+        unit = 1.0
         if not math.isfinite(high + low):
-            high, low = total(partials, blocks, _DOWN)
-            divisor *= _DOWN
+            high, low = total(highs, lows, partials, 0, blocks, _DOWN)
+            unit = _DOWN
+        low = low if math.isfinite(high) else 0.0
+        if by_weights:
+            weight_high, weight_low = total(highs, lows, partials, 3, blocks, unit)
+            guess = high / weight_high
+            product, error = _two_product(guess, weight_high)
+            quotient = _corrected_quotient(guess, product, error, high, low, weight_high, weight_low)
+        else:
+            quotient = (high + low) / (divisor * unit)
         if cuda.threadIdx.x == 0:
-            result[0] = (high + low if math.isfinite(high) else high) / divisor
+            result[0] = quotient
 
     return finish_kernel

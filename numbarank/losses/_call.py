@@ -27,7 +27,7 @@ class Request(NamedTuple):
 
 def forward(loss, operands, stream=None):
     """Return a loss; a Tensor that can go backward where an operand is a Tensor."""
-    arrays = tuple(map(array_of, operands))
+    arrays = arrays_of(loss, operands)
     if not any(isinstance(operand, Tensor) for operand in operands):
         request = loss.read(arrays, stream)
         return _loss_to_caller(loss, request, loss.run(request)[0])
@@ -44,7 +44,7 @@ def forward_and_backward(loss, operands, gradient, wanted, given, stream, names=
 
     The first of these are the gradients by the operands; they go into the caller's buffers where some are ``given``.
     """
-    arrays, gradient = tuple(map(array_of, operands)), array_of(gradient)
+    arrays, gradient = arrays_of(loss, operands), array_of(gradient)
     request, buffers = loss.read(arrays, stream), None
     if given is not None:
         given = tuple(map(array_of, given))
@@ -65,6 +65,14 @@ def forward_and_backward(loss, operands, gradient, wanted, given, stream, names=
 def _replaced(results, given):
     """Return results with the caller's buffers, which hold the first of them, as they came."""
     return tuple(results) if given is None else (*given, *results[len(given) :])
+
+
+def arrays_of(loss, operands):
+    """Return operands with the arrays of Tensors, or raise TypeError where a gradient is required that there is not."""
+    for name, operand in zip(loss.CONSTANT, operands[-len(loss.CONSTANT) :], strict=True):
+        if isinstance(operand, Tensor) and operand.requires_grad:
+            raise TypeError(f"{name} requires a gradient, and there is none by {name}: pass {name}.detach()")
+    return tuple(map(array_of, operands))
 
 
 def array_of(value):

@@ -23,6 +23,7 @@ class ListLoss(NamedTuple):
     reduction: Any
 
     DIFFERENTIABLE = 1
+    CONSTANT = ("weights",)
 
     def read(self, arrays, stream=None):
         """Check the arguments and lay the lists out for their backend."""

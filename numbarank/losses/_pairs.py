@@ -1,5 +1,6 @@
 """A loss on given pairs: how its arguments are read, and run on a backend."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from numbarank._contract import PairResults, Pairs
 from numbarank._tensor import Tensor
 from numbarank.losses import _call
 
-NAMES = ("input1", "input2", "target")
+NAMES = ("input1", "input2", "target", "margin", "weights")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,53 +26,76 @@ class PairFormula:
     slope: Callable
 
 
-def loss(formula, input1, input2, target, margin, reduction, out=None, stream=None):
+def loss(formula, input1, input2, target, margin, reduction, weights=None, out=None, stream=None):
     """Return the loss of a formula on pairs; a Tensor that can go backward where an input is a Tensor."""
-    operands = input1, input2, target
+    operands = input1, input2, target, margin, weights
     if out is not None:
-        return _losses_into(out, PairLoss(formula, margin, reduction), operands, stream)
-    if stream is None and _arguments.are_plain(input1, input2, target, margin, reduction):
+        return _losses_into(out, PairLoss(formula, reduction), operands, stream)
+    if stream is None and weights is None and _arguments.are_plain(input1, input2, target, margin, reduction):
         result = _run_plain(formula, input1, input2, target, margin, reduction)
         return result if reduction == "none" else result[()]
-    return _call.forward(PairLoss(formula, margin, reduction), operands, stream)
+    return _call.forward(PairLoss(formula, reduction), operands, stream)
 
 
-def loss_and_grad(formula, input1, input2, target, margin, reduction, gradient, out, target_grad, stream):
+def loss_and_grad(
+    formula,
+    input1,
+    input2,
+    target,
+    margin,
+    reduction,
+    gradient=None,
+    weights=None,
+    out=None,
+    target_grad=False,
+    stream=None,
+):
     """Return the loss of a formula on pairs and its gradients, from one pass over them."""
     upstream = 1.0 if gradient is None else gradient
-    is_simple = type(upstream) is float and target_grad is False and stream is None
+    is_simple = type(upstream) is float and target_grad is False and stream is None and weights is None
     if is_simple and _arguments.are_plain(input1, input2, target, margin, reduction):
         gradients = _empty_pair(input1) if out is None else _plain_buffers(out, input1, input2, target)
         result = _run_plain(formula, input1, input2, target, margin, reduction, upstream, *gradients)
         return result if reduction == "none" else result[()], gradients
     wanted = (True, True, _arguments.read_flag("target_grad", target_grad))
     given = None if out is None else _arguments.read_sequence("out", out)
-    criterion, operands = PairLoss(formula, margin, reduction), (input1, input2, target)
+    criterion, operands = PairLoss(formula, reduction), (input1, input2, target, margin, weights)
     return _call.forward_and_backward(criterion, operands, gradient, wanted, given, stream)
 
 
 class PairLoss(NamedTuple):
-    """A loss on pairs with its settings."""
+    """A loss on pairs; its operands are those of ``NAMES``, of which weights may be None."""
 
     formula: PairFormula
-    margin: Any
     reduction: Any
 
     DIFFERENTIABLE = 3
+    CONSTANT = NAMES[3:]
 
-    def read(self, arrays, stream=None):
-        """Check the three arrays and the margin, and lay the pairs out for their backend."""
+    def read(self, operands, stream=None):
+        """Check the operands and lay the pairs out for their backend."""
         stream = _arguments.read_stream(stream)
-        inputs = tuple(_arguments.read(name, array) for name, array in zip(NAMES, arrays, strict=True))
-        margin = _arguments.read_margin(self.margin)
-        device = _arguments.common_device(*inputs)
-        inputs = _arguments.on_stream(inputs, stream, device)
-        dtype, shape = _arguments.loss_dtype(*inputs), _arguments.output_shape(*inputs)
+        inputs = tuple(_arguments.read(name, operand) for name, operand in zip(NAMES[:3], operands[:3], strict=True))
+        margin = _arguments.read_margin_of_pairs(operands[3])
+        weights = None if operands[4] is None else _arguments.read_weights_of_pairs(operands[4])
+        has_margins = isinstance(margin, _arguments.Input)
+        others = [item for item in (margin if has_margins else None, weights) if item is not None]
+        device = _arguments.common_device(*inputs, *others)
+        inputs = _arguments.on_stream((*inputs, *others), stream, device)
+        dtype, shape = _arguments.loss_dtype(*inputs[:3]), _arguments.output_shape(*inputs)
         backend = _dispatch.backend(device)
-        storage = backend.pairs.storage_dtype(dtype)
-        x1, x2 = (_lay_out_scores(item, device, shape, storage, backend.arrays) for item in inputs[:2])
-        y = _lay_out_target(inputs[2], shape, storage, backend.arrays)
-        return _call.Request(inputs, backend, device, dtype, shape, Pairs(x1, x2, y, margin, 1.0, 1))
+        lay_out = functools.partial(_lay_out, device=device, shape=shape, arrays=backend.arrays)
+        storage, compute = backend.pairs.storage_dtype(dtype), _arguments.compute_dtype(dtype)
+        pairs = Pairs(
+            x1=lay_out(inputs[0], storage),
+            x2=lay_out(inputs[1], storage),
+            y=_lay_out_target(inputs[2], shape, storage, backend.arrays),
+            margin=lay_out(inputs[3], compute) if has_margins else margin,
+            weights=None if weights is None else lay_out(inputs[-1], compute),
+            upstream=1.0,
+            divisor=1,
+        )
+        return _call.Request(inputs, backend, device, dtype, shape, pairs)
 
     def run(self, request, gradient=None, wanted=(True, False, False, False), buffers=None):
         """Pass once over the pairs; return the loss and the list of the gradients, None for what is not wanted."""
@@ -83,28 +107,30 @@ class PairLoss(NamedTuple):
         losses = arrays.empty_beside(pairs.x1, request.shape, pairs.x1.dtype) if each and wanted[0] else None
         buffers = [None] * 3 if buffers is None else [*buffers, None]
         results = [_result_buffer(request, i, buffers[i]) if wanted[1 + i] else None for i in range(3)]
-        pairs = pairs._replace(upstream=upstream, divisor=_reduction.divisor(self.reduction, math.prod(request.shape)))
-        total = request.backend.pairs.run(
-            self.formula, pairs, PairResults(losses, *results), wants_total=wanted[0] and not each
-        )
+        pairs = pairs._replace(upstream=upstream, divisor=self._divisor(request))
+        total = _run(self.formula, request, pairs, PairResults(losses, *results), wanted[0] and not each)
         gradients = [_finish_gradient(request, i, results[i], buffers[i]) if wanted[1 + i] else None for i in range(3)]
         return arrays.cast(losses if each else total, request.dtype) if wanted[0] else None, gradients
 
-    def run_plain(self, arrays):
-        """Return the loss where the arrays need no preparation, or None."""
-        if _arguments.are_plain(*arrays, self.margin, self.reduction):
-            return _run_plain(self.formula, *arrays, self.margin, self.reduction)
+    def _divisor(self, request):
+        is_weighted_mean = self.reduction == "mean" and request.arguments.weights is not None
+        return None if is_weighted_mean else _reduction.divisor(self.reduction, math.prod(request.shape))
+
+    def run_plain(self, operands):
+        """Return the loss where the operands need no preparation, or None."""
+        if operands[4] is None and _arguments.are_plain(*operands[:4], self.reduction):
+            return _run_plain(self.formula, *operands[:4], self.reduction)
         return None
 
-    def gradients(self, arrays, upstream, parents):
-        """Return the gradients by those of three arrays that have parents."""
+    def gradients(self, operands, upstream, parents):
+        """Return the gradients by those of the first three operands that have parents."""
         wanted = [parent is not None for parent in parents]
-        is_simple = self.reduction != "none" and not wanted[2]
-        if is_simple and _arguments.are_plain(*arrays, self.margin, self.reduction):
-            by_x1, by_x2 = _empty_pair(arrays[0])
-            _run_plain(self.formula, *arrays, self.margin, self.reduction, float(upstream), by_x1, by_x2, False)
+        is_simple = self.reduction != "none" and not wanted[2] and operands[4] is None
+        if is_simple and _arguments.are_plain(*operands[:4], self.reduction):
+            by_x1, by_x2 = _empty_pair(operands[0])
+            _run_plain(self.formula, *operands[:4], self.reduction, float(upstream), by_x1, by_x2, False)
             return by_x1, by_x2, None
-        return self.run(self.read(arrays), upstream, (False, *wanted))[1]
+        return self.run(self.read(operands), upstream, (False, *wanted))[1]
 
     def again(self, request):
         """Return the loss as it is computed again for its gradients."""
@@ -114,6 +140,14 @@ class PairLoss(NamedTuple):
         """Return what makes the loss, and each gradient, an array of a package: of the first on a device, its own."""
         on_device = (item.from_dlpack for item in request.inputs if item.device != "cpu")
         return [next(on_device, None), *(item.from_dlpack for item in request.inputs)]
+
+
+def _run(formula, request, pairs, results, wants_total):
+    """Pass once over the pairs, and return the total; raise ValueError about the first weight that is none."""
+    total, invalid = request.backend.pairs.run(formula, pairs, results, wants_total)
+    if invalid >= 0:
+        raise ValueError(_arguments.describe_invalid_weight(invalid, request.inputs[-1], request.shape))
+    return total
 
 
 def _run_plain(formula, x1, x2, y, margin, reduction, upstream=1.0, grad1=None, grad2=None, with_loss=True):
@@ -133,7 +167,7 @@ def _empty_pair(array):
 
 
 def _plain_buffers(out, x1, x2, y):
-    sources = [_arguments.Input(name, array, "cpu", False) for name, array in zip(NAMES, (x1, x2, y), strict=True)]
+    sources = [_arguments.Input(name, array, "cpu", False) for name, array in zip(NAMES, (x1, x2, y), strict=False)]
     if isinstance(y, (float, int)):
         sources.pop()
     given = tuple(map(_call.array_of, _arguments.read_sequence("out", out)))
@@ -155,15 +189,15 @@ def _losses_into(out, criterion, operands, stream):
     (buffer,) = _arguments.read_out([given], [expected], request.inputs, request.device, arrays, names=["out"])
     is_direct = buffer.dtype == pairs.x1.dtype
     losses = buffer if is_direct else arrays.empty_beside(pairs.x1, request.shape, pairs.x1.dtype)
-    request.backend.pairs.run(criterion.formula, pairs, PairResults(losses), False)
+    _run(criterion.formula, request, pairs, PairResults(losses), False)
     if not is_direct:
         arrays.copy_to(buffer, arrays.cast(losses, request.dtype))
     return given
 
 
-def _lay_out_scores(scores, device, shape, storage, arrays):
-    array = scores.array if scores.device == device else arrays.from_host(scores.array, device)
-    return arrays.contiguous(array, shape, storage)
+def _lay_out(item, dtype, device, shape, arrays):
+    array = item.array if item.device == device else arrays.from_host(item.array, device)
+    return arrays.contiguous(array, shape, dtype)
 
 
 def _lay_out_target(target, shape, storage, arrays):

@@ -32,11 +32,12 @@ def margin_ranking_loss(
     input1: ArrayLike | Tensor,
     input2: ArrayLike | Tensor,
     target: ArrayLike | Tensor,
-    margin: float = 0.0,
+    margin: float | ArrayLike | Tensor = 0.0,
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",
     *,
+    weights: ArrayLike | Tensor | None = None,
     out: Any = None,
     stream: Any = None,
 ) -> Any:
@@ -52,12 +53,17 @@ def margin_ranking_loss(
     target : array_like, Tensor, CUDA array or number
         1 where ``input1`` should score higher, -1 where ``input2`` should. A number or 0-d array stands for every
         pair. Otherwise the three need the same number of dimensions and broadcast together.
-    margin : float, default 0.0
-        The distance, in units of the scores, that a pair in the right order must keep.
+    margin : float or array, default 0.0
+        The distance, in units of the scores, that a pair in the right order must keep: one for all pairs, or an array
+        that broadcasts like the target. It has no gradient.
     size_average, reduce : bool, optional
         Legacy arguments of PyTorch: they override ``reduction`` and warn.
     reduction : {'mean', 'sum', 'none'}, default 'mean'
         What to return: the mean of the losses, their sum, or all of them.
+    weights : array_like, Tensor or CUDA array, optional
+        What each pair counts, 0 or more, in a shape that broadcasts like the target: its loss is multiplied by it, and
+        the mean is the sum of these divided by the sum of the weights. A pair of weight 0 is left out, whatever its
+        scores are. They have no gradient.
     out : array, optional
         A buffer for the losses of 'none', of their shape and dtype, C-contiguous, overlapping no input. It is returned.
         For many pairs it saves most of the time, which goes into fresh memory.
@@ -77,7 +83,8 @@ def margin_ranking_loss(
     TypeError
         For an argument of the wrong kind or dtype; boolean and unsigned targets are among them.
     ValueError
-        For shapes that do not broadcast, arrays on two devices, or an unknown reduction.
+        For shapes that do not broadcast, arrays on two devices, an unknown reduction, or a weight that is negative or
+        not finite; on a device, where nobody looks at the weights first, results are NaN then.
     BufferError
         For a CUDA array of another package that does not give out its memory as DLPack has it.
 
@@ -99,17 +106,18 @@ def margin_ranking_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction.reduction_from_legacy(size_average, reduce, stacklevel=2)
-    return _pairs.loss(FORMULA, input1, input2, target, margin, reduction, out, stream)
+    return _pairs.loss(FORMULA, input1, input2, target, margin, reduction, weights, out, stream)
 
 
 def margin_ranking_loss_and_grad(
     input1: ArrayLike | Tensor,
     input2: ArrayLike | Tensor,
     target: ArrayLike | Tensor,
-    margin: float = 0.0,
+    margin: float | ArrayLike | Tensor = 0.0,
     reduction: str = "mean",
     *,
     gradient: ArrayLike | Tensor | None = None,
+    weights: ArrayLike | Tensor | None = None,
     out: Sequence[Any] | None = None,
     target_grad: bool = False,
     stream: Any = None,
@@ -118,7 +126,7 @@ def margin_ranking_loss_and_grad(
 
     Parameters
     ----------
-    input1, input2, target, margin, reduction
+    input1, input2, target, margin, reduction, weights
         As in :func:`margin_ranking_loss`.
     gradient : float or array, optional
         The upstream gradient, 1 by default: a number, or for ``reduction='none'`` an array of the loss's shape.
@@ -154,7 +162,9 @@ def margin_ranking_loss_and_grad(
     >>> by_disliked
     array([1., 1., 0.])
     """
-    return _pairs.loss_and_grad(FORMULA, input1, input2, target, margin, reduction, gradient, out, target_grad, stream)
+    return _pairs.loss_and_grad(
+        FORMULA, input1, input2, target, margin, reduction, gradient, weights, out, target_grad, stream
+    )
 
 
 class MarginRankingLoss:
@@ -202,12 +212,18 @@ class MarginRankingLoss:
         """'mean', 'sum' or 'none'."""
         return self._reduction
 
-    def forward(self, input1: ArrayLike | Tensor, input2: ArrayLike | Tensor, target: ArrayLike | Tensor) -> Any:
+    def forward(
+        self,
+        input1: ArrayLike | Tensor,
+        input2: ArrayLike | Tensor,
+        target: ArrayLike | Tensor,
+        *,
+        weights: ArrayLike | Tensor | None = None,
+    ) -> Any:
         """Return the loss; see :func:`margin_ranking_loss`."""
-        return _pairs.loss(FORMULA, input1, input2, target, self._margin, self._reduction)
+        return _pairs.loss(FORMULA, input1, input2, target, self._margin, self._reduction, weights)
 
-    def __call__(self, input1: ArrayLike | Tensor, input2: ArrayLike | Tensor, target: ArrayLike | Tensor) -> Any:
-        return self.forward(input1, input2, target)
+    __call__ = forward
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(margin={self._margin!r}, reduction={self._reduction!r})"
