@@ -27,10 +27,12 @@ import numpy as np
 if not hasattr(np, "row_stack"):
     np.row_stack = np.vstack  # numba-cuda 0.30 reads a name that NumPy 2.5 dropped
 
-from contestants import OURS, OUT, PEERS, Setting
-from environment import environment
-from races import QUICKLY, Races
-from tables import counted, race_table, seconds
+from bench.environment import environment
+from bench.harness import names
+from bench.pairs import Setting
+from bench.peers import OURS, OUT, PEERS
+from bench.sweep import Sweep
+from bench.tables import counted, seconds, size_table
 from tune_cuda import described, tune
 
 import numbarank as nr
@@ -64,8 +66,8 @@ class Effort(NamedTuple):
         What the slow work before a call multiplies: about 0.1 s for a GPU, 1 ms for its host.
     launches : int
         How many calls are timed without waiting, and how often.
-    raced : tuple of int
-        The numbers of pairs to race on.
+    swept : tuple of int
+        The numbers of pairs to time.
     goal_from : int or None
         From how many pairs on goals of speed count.
     tuned : str
@@ -77,7 +79,7 @@ class Effort(NamedTuple):
     tests: tuple = ("tests",)
     slow_bytes: int = 2**30
     launches: int = 100
-    raced: tuple = (2**16, 2**20, 2**24, 2**26, 2**27)
+    swept: tuple = (2**16, 2**20, 2**24, 2**26, 2**27)
     goal_from: int | None = 2**26
     tuned: str = "16M"
 
@@ -89,7 +91,7 @@ QUICK = Effort(
     tests=("tests/test_cuda_kernels.py", "-k", "computed_once"),
     slow_bytes=2**10,
     launches=2,
-    raced=(2**10,),
+    swept=(2**10,),
     goal_from=None,
     tuned="1k",
 )
@@ -114,11 +116,11 @@ def main():
     where = environment("cuda")
     print(f"{where['machine']}\n{', '.join(f'{name} {version}' for name, version in where['versions'].items())}\n")
     effort = SIMULATED if SIMULATING else QUICK if options.quick else FULL
-    races = Races(PEERS, **QUICKLY) if options.quick else Races(PEERS, options.seconds)
-    checks = [check for name in options.parts for check in PARTS[name](effort, races)]
+    sweep = Sweep(options)
+    checks = [check for name in options.parts for check in PARTS[name](effort, sweep)]
     path = options.json or (None if options.quick or options.parts != list(PARTS) else default_path(where))
     if path:
-        write(path, where, checks, races.rows)
+        write(path, where, checks, sweep.rows)
         print(f"\nwritten: {path}")
     done = [check.passed for check in checks]
     print(f"\n{done.count(True)} passed, {done.count(False)} failed, {done.count(None)} without a verdict")
@@ -130,17 +132,14 @@ def parse_arguments():
     parser.add_argument("--json", type=Path, help="where to write (default docs/measurements/<name of the GPU>.json)")
     parser.add_argument(
         "--parts",
-        type=lambda text: text.split(","),
+        type=names(PARTS),
         default=["parity", "lists"] if SIMULATING else list(PARTS),
         help=f"of {','.join(PARTS)} (default all; with less, JSON is written with --json alone)",
     )
-    parser.add_argument("--seconds", type=float, default=2.0, help="about how long each race may take (default 2)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="about how long a comparison may take (default 2)")
     parser.add_argument("--quick", action="store_true", help="try every part on few pairs: no figures, no goals")
-    options = parser.parse_args()
-    unknown = [name for name in options.parts if name not in PARTS]
-    if unknown:
-        parser.error(f"argument --parts: unknown: {', '.join(unknown)}; known: {', '.join(PARTS)}")
-    return options
+    parser.set_defaults(peers=PEERS)
+    return parser.parse_args()
 
 
 def no_gpu():
@@ -160,7 +159,7 @@ def told(check):
 # ---------------------------------------------------------------- parity with the CPU
 
 
-def parity(effort, races):
+def parity(effort, sweep):
     """Compare losses, totals and gradients of both devices on the same pairs, a check a dtype."""
     for dtype in DTYPES:
         try:
@@ -174,7 +173,7 @@ def parity(effort, races):
 
 
 def agrees(dtype, size, reduction):
-    """Tell whether both devices give the same for targets of every kind."""
+    """Tell whether both devices give the same for targets of every dtype."""
     rng = np.random.default_rng(size)
     x1, x2 = (special(rng.standard_normal(size)).astype(dtype) for _ in range(2))
     y = rng.choice([-1, 1], size)
@@ -211,7 +210,7 @@ def same(expected, actual, reduction):
     return same_loss and same_y and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
-def list_parity(effort, races):
+def list_parity(effort, sweep):
     """Compare losses, gradients and active pairs of query groups of both devices, a check a dtype and power."""
     rng, lengths = np.random.default_rng(0), effort.lengths
     rows = sum(lengths)
@@ -240,7 +239,7 @@ def list_parity(effort, races):
 class Package(NamedTuple):
     """What is needed of a package with arrays on a GPU: making and reading them, and its streams."""
 
-    kind: type
+    array_type: type
     array: Callable
     host: Callable
     stream: Callable
@@ -263,7 +262,7 @@ def torch_package():
 PACKAGES = {"CuPy": cupy_package, "PyTorch": torch_package}
 
 
-def packages(effort, races):
+def packages(effort, sweep):
     """Pass arrays of CuPy and PyTorch: results are theirs and the CPU's, in the order of the stream."""
     for name, load in PACKAGES.items():
         try:
@@ -274,7 +273,7 @@ def packages(effort, races):
             continue
         for dtype in ("float32", "float64", "float16"):
             passed = all(comes_back(package, call, dtype) for call in (pairs, pairs_into, lists))
-            yield told(Check(f"arrays of {name}, {dtype}", "come back as such", passed, "same kind; as on the CPU"))
+            yield told(Check(f"arrays of {name}, {dtype}", "come back as such", passed, "same type; as on the CPU"))
         for call in (pairs, lists):
             for title, follows in (("its current stream", follows_current), ("another stream", follows_another)):
                 found = follows(package, call, effort.slow_bytes)
@@ -304,10 +303,10 @@ def small_numbers(dtype, size=1000):
 
 
 def comes_back(package, call, dtype):
-    """Tell whether all results are of the package's kind, and have the bits of the CPU's."""
+    """Tell whether all results are of the package's type, and have the bits of the CPU's."""
     given = small_numbers(dtype)
     results = call(*map(package.array, given))
-    return all(type(result) is package.kind for result in results) and as_on_cpu(package, results, call(*given))
+    return all(type(result) is package.array_type for result in results) and as_on_cpu(package, results, call(*given))
 
 
 def as_on_cpu(package, results, expected):
@@ -348,13 +347,13 @@ def trouble(package, call, given, expected, stream, slow_bytes):
 # ---------------------------------------------------------------- the tests, and the sanitizer
 
 
-def tests(effort, races):
+def tests(effort, sweep):
     """Run the test suite on the device."""
     command = [sys.executable, "-m", "pytest", "--device=cuda", *effort.tests]
     yield outcome("the tests on the device", command, r"\d+ passed.*")
 
 
-def sanitizers(effort, races):
+def sanitizers(effort, sweep):
     """Run the parity check under compute-sanitizer."""
     tool = shutil.which("compute-sanitizer")
     for name in ("memcheck", "racecheck"):
@@ -378,7 +377,7 @@ def outcome(name, command, summary):
 # ---------------------------------------------------------------- PyTorch's tensors
 
 
-def torch_tensors(effort, races, size=100_003):
+def torch_tensors(effort, sweep, size=100_003):
     """Compare the losses on PyTorch's CUDA tensors, on a stream of their own, with those on its CPU tensors."""
     try:
         torch = importlib.import_module("torch")
@@ -419,7 +418,7 @@ def loss_and_gradients(torch, loss, inputs, stream=None):
 # ---------------------------------------------------------------- speed
 
 
-def launches(effort, races):
+def launches(effort, sweep):
     """Measure what a call costs on the host, at one pair, when nothing waits for the device."""
     from numba import cuda
 
@@ -449,15 +448,15 @@ def host_seconds(call, cuda, count):
     return taken
 
 
-def bandwidths(effort, races):
-    """Race against a copy on the device that moves as many bytes."""
+def bandwidths(effort, sweep):
+    """Time against a copy on the device that moves as many bytes."""
     least, goal = GOALS["share of the copy"]
-    for (dtype, target), size in itertools.product(SETTINGS, effort.raced):
+    for (dtype, target), size in itertools.product(SETTINGS, effort.swept):
         setting = Setting(dtype, target, device="cuda")
         for work, name in (("forward", OURS), ("gradients", OUT)):
-            times = races.race(work, size, [name], setting, ceiling=True, rotate=True)
+            times = sweep.measure(work, size, [name], setting, ceiling=True, rotate=True)
             share = times["ceiling"].median / times[name].median
-            rate = size * setting.bytes_a_pair(work) / times[name].median / 1e9
+            rate = size * setting.bytes_per_pair(work) / times[name].median / 1e9
             title = f"{work}, {dtype}, target {target}, {counted(size)}"
             passed = share >= least if counts(effort, size) else None
             yield told(Check(title, f"{rate:.0f} GB/s, {share:.2f} of a copy", passed, goal))
@@ -468,25 +467,25 @@ def counts(effort, size):
     return effort.goal_from is not None and size >= effort.goal_from
 
 
-def peers(effort, races):
-    """Race against PyTorch on large inputs."""
+def peers(effort, sweep):
+    """Time against PyTorch on large inputs."""
     try:
         importlib.import_module("torch")
     except ModuleNotFoundError:
         yield told(Check("PyTorch", "is not installed", None))
         return
-    size = effort.goal_from or effort.raced[-1]
+    size = effort.goal_from or effort.swept[-1]
     for work, name in (("forward", OURS), ("gradients", OUT)):
-        times = races.race(work, size, [name, "torch", "torch.compile"], Setting(device="cuda"), rotate=True)
+        times = sweep.measure(work, size, [name, "torch", "torch.compile"], Setting(device="cuda"), rotate=True)
         for peer in [peer for peer in ("torch", "torch.compile") if peer in times]:
             least, goal = GOALS[f"{work} / {peer}"]
             ratio = times[peer].median / times[name].median
             passed = ratio >= least if counts(effort, size) else None
             yield told(Check(f"{work} against {peer}, {counted(size)}", f"{ratio:.2f} times", passed, goal))
-        print("\n".join(race_table(races.rows[-len(times) :])))
+        print("\n".join(size_table(sweep.rows[-len(times) :])))
 
 
-def tunables(effort, races):
+def tunables(effort, sweep):
     """Try other values of the kernels' constants."""
     for name, tried in tune(effort.tuned, quick=effort.goal_from is None):
         yield told(Check(name, described(tried), None))
