@@ -160,7 +160,7 @@ def told(check):
 
 
 def parity(effort, sweep):
-    """Compare losses, totals and gradients of both devices on the same pairs, a check a dtype."""
+    """Compare losses, totals and gradients of both devices on the same pairs, a check per dtype."""
     for dtype in DTYPES:
         try:
             scores = Setting(dtype).numpy_dtype()
@@ -211,7 +211,7 @@ def same(expected, actual, reduction):
 
 
 def list_parity(effort, sweep):
-    """Compare losses, gradients and active pairs of query groups of both devices, a check a dtype and power."""
+    """Compare losses, gradients and active pairs of query groups of both devices, a check per dtype and power."""
     rng, lengths = np.random.default_rng(0), effort.lengths
     rows = sum(lengths)
     labels, weights = rng.integers(4, size=rows), rng.integers(1, 4, size=rows).astype(np.float64)

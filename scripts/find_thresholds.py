@@ -3,7 +3,7 @@
 For each size the same call is timed both ways, side by side. The constants stand in numbarank/_cpu: PARALLEL_FROM of
 pairs.py and of groups.py, above which loops take all threads; LARGE_FROM of pairs.py, above which they ask for memory
 ahead and write past the caches; PAIRS_PER_ROW and PAIRS_PER_ROW_OF_SUMS of every_pair.py, up to which every pair of a
-group is looked at. Sizes are pairs, or the rows of lists, or the pairs a row of one list.
+group is looked at. Sizes are pairs, or the rows of lists, or the pairs per row of one list.
 """
 
 import argparse
@@ -70,9 +70,9 @@ def lists(size, length, dtype=np.float32, power=1):
     return [functools.partial(nr.pairwise_hinge_loss_and_grad, scores, labels, group=group, power=power)]
 
 
-def one_list(pairs_a_row, dtype, power):
-    """Return a call for one list that has about so many pairs a row."""
-    rows = round(pairs_a_row * 2 / (1 - 1 / LEVELS))
+def one_list(pairs_per_row, dtype, power):
+    """Return a call for one list that has about so many pairs per row."""
+    rows = round(pairs_per_row * 2 / (1 - 1 / LEVELS))
     return lists(rows, rows, dtype, power)
 
 

@@ -34,8 +34,8 @@ class Tunable(NamedTuple):
 
 
 TUNABLES = {
-    "threads a block": Tunable("numbarank/_cuda/driver.py", r"THREADS = .*else ", (128, 256, 512)),
-    "blocks a processor": Tunable("numbarank/_cuda/driver.py", r"_BLOCKS_A_PROCESSOR = ", (8, 16, 32)),
+    "threads per block": Tunable("numbarank/_cuda/driver.py", r"THREADS = .*else ", (128, 256, 512)),
+    "blocks per processor": Tunable("numbarank/_cuda/driver.py", r"_BLOCKS_A_PROCESSOR = ", (8, 16, 32)),
     "bytes read at a time": Tunable("numbarank/_cuda/vectors.py", r"BYTES = ", (8, 16)),
 }
 
