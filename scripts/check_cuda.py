@@ -98,6 +98,9 @@ QUICK = Effort(
 SIMULATED = Effort(sizes=(1, 3, 129), lengths=(0, 1, 2, 9))
 
 
+VERDICTS = {True: "ok", False: "FAILED", None: "-"}
+
+
 class Check(NamedTuple):
     """One line of the report; ``passed`` is None where it could not run."""
 
@@ -117,7 +120,11 @@ def main():
     print(f"{where['machine']}\n{', '.join(f'{name} {version}' for name, version in where['versions'].items())}\n")
     effort = SIMULATED if SIMULATING else QUICK if options.quick else FULL
     sweep = Sweep(options)
-    checks = [check for name in options.parts for check in PARTS[name](effort, sweep)]
+    checks = []
+    for name in options.parts:
+        for check in PARTS[name](effort, sweep):
+            print(f"{check.name:<58} {check.shown:<26} {VERDICTS[check.passed]}", flush=True)
+            checks.append(check)
     path = options.json or (None if options.quick or options.parts != list(PARTS) else default_path(where))
     if path:
         write(path, where, checks, sweep.rows)
@@ -150,12 +157,6 @@ def no_gpu():
         return str(error)
 
 
-def told(check):
-    """Print a check and return it."""
-    print(f"{check.name:<58} {check.shown:<26} { {True: 'ok', False: 'FAILED', None: '-'}[check.passed] }", flush=True)
-    return check
-
-
 # ---------------------------------------------------------------- parity with the CPU
 
 
@@ -165,11 +166,11 @@ def parity(effort, sweep):
         try:
             scores = Setting(dtype).numpy_dtype()
         except ModuleNotFoundError as error:
-            yield told(Check(f"parity with the CPU, {dtype}", f"{error.name} is not installed", None))
+            yield Check(f"parity with the CPU, {dtype}", f"{error.name} is not installed", None)
             continue
         wrong = [case for case in itertools.product(effort.sizes, ("none", "sum", "mean")) if not agrees(scores, *case)]
         shown = f"differs for {wrong[0]}" if wrong else f"{len(effort.sizes)} sizes, 3 reductions"
-        yield told(Check(f"parity with the CPU, {dtype}", shown, not wrong, "equal bits; totals within 1 ulp"))
+        yield Check(f"parity with the CPU, {dtype}", shown, not wrong, "equal bits; totals within 1 ulp")
 
 
 def agrees(dtype, size, reduction):
@@ -230,7 +231,7 @@ def list_parity(effort, sweep):
         sizes = np.abs(cpu[0]), power * largest ** (power - 1) * cpu[2], 0.0 * cpu[2]  # of terms without their signs
         same = all((np.abs(a - b) <= tolerance * size).all() for a, b, size in zip(cpu, cuda, sizes, strict=True))
         check = Check(f"lists as on the CPU, {dtype}, power {power}", f"{len(lengths)} lists", same)
-        yield told(check)
+        yield check
 
 
 # ---------------------------------------------------------------- arrays of other packages
@@ -269,15 +270,15 @@ def packages(effort, sweep):
             package = load()
             package.array(np.zeros(1))
         except Exception as error:
-            yield told(Check(f"arrays of {name}", f"{type(error).__name__}: cannot be used", None))
+            yield Check(f"arrays of {name}", f"{type(error).__name__}: cannot be used", None)
             continue
         for dtype in ("float32", "float64", "float16"):
             passed = all(comes_back(package, call, dtype) for call in (pairs, pairs_into, lists))
-            yield told(Check(f"arrays of {name}, {dtype}", "come back as such", passed, "same type; as on the CPU"))
+            yield Check(f"arrays of {name}, {dtype}", "come back as such", passed, "same type; as on the CPU")
         for call in (pairs, lists):
             for title, follows in (("its current stream", follows_current), ("another stream", follows_another)):
                 found = follows(package, call, effort.slow_bytes)
-                yield told(Check(f"{call.__name__} of {name} on {title}", found or "in order", not found, "no waiting"))
+                yield Check(f"{call.__name__} of {name} on {title}", found or "in order", not found, "no waiting")
 
 
 def pairs(x1, x2, **options):
@@ -358,7 +359,7 @@ def sanitizers(effort, sweep):
     tool = shutil.which("compute-sanitizer")
     for name in ("memcheck", "racecheck"):
         if tool is None:
-            yield told(Check(f"compute-sanitizer {name}", "compute-sanitizer is not installed", None))
+            yield Check(f"compute-sanitizer {name}", "compute-sanitizer is not installed", None)
             continue
         command = [tool, "--tool", name, "--error-exitcode", "1", sys.executable, __file__, "--parts", "parity,lists"]
         yield outcome(f"compute-sanitizer {name}", command, r"(?:ERROR|RACECHECK) SUMMARY.*")
@@ -371,7 +372,7 @@ def outcome(name, command, summary):
     if process.returncode:
         print(process.stdout[-4000:], process.stderr[-4000:], sep="\n")
     shown = found[-1] if found else f"status {process.returncode}"
-    return told(Check(name, shown, process.returncode == 0))
+    return Check(name, shown, process.returncode == 0)
 
 
 # ---------------------------------------------------------------- PyTorch's tensors
@@ -382,10 +383,10 @@ def torch_tensors(effort, sweep, size=100_003):
     try:
         torch = importlib.import_module("torch")
     except ModuleNotFoundError:
-        yield told(Check("PyTorch's tensors", "PyTorch is not installed", None))
+        yield Check("PyTorch's tensors", "PyTorch is not installed", None)
         return
     if not torch.cuda.is_available():
-        yield told(Check("PyTorch's tensors", "this PyTorch has no CUDA", None))
+        yield Check("PyTorch's tensors", "this PyTorch has no CUDA", None)
         return
     loss = importlib.import_module("numbarank.torch").margin_ranking_loss
     for name, dtype in ((name, getattr(torch, name)) for name in DTYPES):
@@ -393,11 +394,11 @@ def torch_tensors(effort, sweep, size=100_003):
         expected = loss_and_gradients(torch, loss, inputs)
         actual = loss_and_gradients(torch, loss, inputs, stream=torch.cuda.Stream())
         same = all(map(torch.equal, actual, expected))
-        yield told(Check(f"PyTorch's tensors on a stream, {name}", counted(size), same, "equal bits"))
+        yield Check(f"PyTorch's tensors on a stream, {name}", counted(size), same, "equal bits")
     inputs = [tensor.cuda() for tensor in inputs]
     compiled = loss_and_gradients(torch, torch.compile(loss, fullgraph=True), inputs)
     same = all(map(torch.equal, compiled, expected))
-    yield told(Check("PyTorch's tensors, torch.compile", counted(size), same, "equal bits"))
+    yield Check("PyTorch's tensors, torch.compile", counted(size), same, "equal bits")
 
 
 def loss_and_gradients(torch, loss, inputs, stream=None):
@@ -435,7 +436,7 @@ def launches(effort, sweep):
         cuda.synchronize()
         taken = float(np.median([host_seconds(call, cuda, effort.launches) for _ in range(effort.launches)]))
         passed = taken < limit if effort.goal_from else None
-        yield told(Check(f"a call at 1 pair: {name}", seconds(taken), passed, goal))
+        yield Check(f"a call at 1 pair: {name}", seconds(taken), passed, goal)
 
 
 def host_seconds(call, cuda, count):
@@ -459,7 +460,7 @@ def bandwidths(effort, sweep):
             rate = size * setting.bytes_per_pair(work) / times[name].median / 1e9
             title = f"{work}, {dtype}, target {target}, {counted(size)}"
             passed = share >= least if counts(effort, size) else None
-            yield told(Check(title, f"{rate:.0f} GB/s, {share:.2f} of a copy", passed, goal))
+            yield Check(title, f"{rate:.0f} GB/s, {share:.2f} of a copy", passed, goal)
 
 
 def counts(effort, size):
@@ -472,7 +473,7 @@ def peers(effort, sweep):
     try:
         importlib.import_module("torch")
     except ModuleNotFoundError:
-        yield told(Check("PyTorch", "is not installed", None))
+        yield Check("PyTorch", "is not installed", None)
         return
     size = effort.goal_from or effort.swept[-1]
     for work, name in (("forward", OURS), ("gradients", OUT)):
@@ -481,14 +482,14 @@ def peers(effort, sweep):
             least, goal = GOALS[f"{work} / {peer}"]
             ratio = times[peer].median / times[name].median
             passed = ratio >= least if counts(effort, size) else None
-            yield told(Check(f"{work} against {peer}, {counted(size)}", f"{ratio:.2f} times", passed, goal))
+            yield Check(f"{work} against {peer}, {counted(size)}", f"{ratio:.2f} times", passed, goal)
         print("\n".join(size_table(sweep.rows[-len(times) :])))
 
 
 def tunables(effort, sweep):
     """Try other values of the kernels' constants."""
     for name, tried in tune(effort.tuned, quick=effort.goal_from is None):
-        yield told(Check(name, described(tried), None))
+        yield Check(name, described(tried), None)
 
 
 # ---------------------------------------------------------------- the record

@@ -127,17 +127,13 @@ COMPARISONS = {
     "forward-large": [
         Comparison("forward", "forward", 64_000_000, OURS, {CEILING: 0.95, "torch.compile": 1, "jax": 1.3}),
     ],
-    "gradients-large": [
-        Comparison(GIVEN, "gradients", 64_000_000, OUT, GRADIENTS_LARGE),
-    ],
+    "gradients-large": [Comparison(GIVEN, "gradients", 64_000_000, OUT, GRADIENTS_LARGE)],
     "gradients-fresh": [
         Comparison(FRESH, "gradients", 1_000_000, OURS, {"torch": 7, "jax": 2.5}),
         Comparison(FRESH, "gradients", 10_000_000, OURS, {"torch": 7}),
         Comparison(GIVEN, "gradients", 10_000_000, OUT, {"jax": 3}),
     ],
-    "none-large": [
-        Comparison("forward, 'none', out=", "forward", 64_000_000, OUT, {CEILING: 0.95}, reduction="none"),
-    ],
+    "none-large": [Comparison("forward, 'none', out=", "forward", 64_000_000, OUT, {CEILING: 0.95}, reduction="none")],
     "10k": [
         Comparison("forward", "forward", 10_000, OURS, {"torch": 3, "jax": 4}),
         Comparison("with gradients", "gradients", 10_000, OURS, {"torch": 12, "jax": 5}),
