@@ -27,10 +27,12 @@ import numpy as np
 if not hasattr(np, "row_stack"):
     np.row_stack = np.vstack  # numba-cuda 0.30 reads a name that NumPy 2.5 dropped
 
-from contestants import OURS, OUT, PEERS, Setting
-from environment import environment
-from races import QUICKLY, Races
-from tables import counted, race_table, seconds
+from bench.environment import environment
+from bench.harness import names
+from bench.pairs import Setting
+from bench.peers import OURS, OUT, PEERS
+from bench.sweep import Sweep
+from bench.tables import counted, seconds, size_table
 from tune_cuda import described, tune
 
 import numbarank as nr
@@ -64,8 +66,8 @@ class Effort(NamedTuple):
         What the slow work before a call multiplies: about 0.1 s for a GPU, 1 ms for its host.
     launches : int
         How many calls are timed without waiting, and how often.
-    raced : tuple of int
-        The numbers of pairs to race on.
+    swept : tuple of int
+        The numbers of pairs to time.
     goal_from : int or None
         From how many pairs on goals of speed count.
     tuned : str
@@ -77,7 +79,7 @@ class Effort(NamedTuple):
     tests: tuple = ("tests",)
     slow_bytes: int = 2**30
     launches: int = 100
-    raced: tuple = (2**16, 2**20, 2**24, 2**26, 2**27)
+    swept: tuple = (2**16, 2**20, 2**24, 2**26, 2**27)
     goal_from: int | None = 2**26
     tuned: str = "16M"
 
@@ -89,11 +91,14 @@ QUICK = Effort(
     tests=("tests/test_cuda_kernels.py", "-k", "computed_once"),
     slow_bytes=2**10,
     launches=2,
-    raced=(2**10,),
+    swept=(2**10,),
     goal_from=None,
     tuned="1k",
 )
 SIMULATED = Effort(sizes=(1, 3, 129), lengths=(0, 1, 2, 9))
+
+
+VERDICTS = {True: "ok", False: "FAILED", None: "-"}
 
 
 class Check(NamedTuple):
@@ -114,11 +119,15 @@ def main():
     where = environment("cuda")
     print(f"{where['machine']}\n{', '.join(f'{name} {version}' for name, version in where['versions'].items())}\n")
     effort = SIMULATED if SIMULATING else QUICK if options.quick else FULL
-    races = Races(PEERS, **QUICKLY) if options.quick else Races(PEERS, options.seconds)
-    checks = [check for name in options.parts for check in PARTS[name](effort, races)]
+    sweep = Sweep(options)
+    checks = []
+    for name in options.parts:
+        for check in PARTS[name](effort, sweep):
+            print(f"{check.name:<58} {check.shown:<26} {VERDICTS[check.passed]}", flush=True)
+            checks.append(check)
     path = options.json or (None if options.quick or options.parts != list(PARTS) else default_path(where))
     if path:
-        write(path, where, checks, races.rows)
+        write(path, where, checks, sweep.rows)
         print(f"\nwritten: {path}")
     done = [check.passed for check in checks]
     print(f"\n{done.count(True)} passed, {done.count(False)} failed, {done.count(None)} without a verdict")
@@ -130,17 +139,14 @@ def parse_arguments():
     parser.add_argument("--json", type=Path, help="where to write (default docs/measurements/<name of the GPU>.json)")
     parser.add_argument(
         "--parts",
-        type=lambda text: text.split(","),
+        type=names(PARTS),
         default=["parity", "lists"] if SIMULATING else list(PARTS),
         help=f"of {','.join(PARTS)} (default all; with less, JSON is written with --json alone)",
     )
-    parser.add_argument("--seconds", type=float, default=2.0, help="about how long each race may take (default 2)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="about how long a comparison may take (default 2)")
     parser.add_argument("--quick", action="store_true", help="try every part on few pairs: no figures, no goals")
-    options = parser.parse_args()
-    unknown = [name for name in options.parts if name not in PARTS]
-    if unknown:
-        parser.error(f"argument --parts: unknown: {', '.join(unknown)}; known: {', '.join(PARTS)}")
-    return options
+    parser.set_defaults(peers=PEERS)
+    return parser.parse_args()
 
 
 def no_gpu():
@@ -151,30 +157,24 @@ def no_gpu():
         return str(error)
 
 
-def told(check):
-    """Print a check and return it."""
-    print(f"{check.name:<58} {check.shown:<26} { {True: 'ok', False: 'FAILED', None: '-'}[check.passed] }", flush=True)
-    return check
-
-
 # ---------------------------------------------------------------- parity with the CPU
 
 
-def parity(effort, races):
-    """Compare losses, totals and gradients of both devices on the same pairs, a check a dtype."""
+def parity(effort, sweep):
+    """Compare losses, totals and gradients of both devices on the same pairs, a check per dtype."""
     for dtype in DTYPES:
         try:
             scores = Setting(dtype).numpy_dtype()
         except ModuleNotFoundError as error:
-            yield told(Check(f"parity with the CPU, {dtype}", f"{error.name} is not installed", None))
+            yield Check(f"parity with the CPU, {dtype}", f"{error.name} is not installed", None)
             continue
         wrong = [case for case in itertools.product(effort.sizes, ("none", "sum", "mean")) if not agrees(scores, *case)]
         shown = f"differs for {wrong[0]}" if wrong else f"{len(effort.sizes)} sizes, 3 reductions"
-        yield told(Check(f"parity with the CPU, {dtype}", shown, not wrong, "equal bits; totals within 1 ulp"))
+        yield Check(f"parity with the CPU, {dtype}", shown, not wrong, "equal bits; totals within 1 ulp")
 
 
 def agrees(dtype, size, reduction):
-    """Tell whether both devices give the same for targets of every kind."""
+    """Tell whether both devices give the same for targets of every dtype."""
     rng = np.random.default_rng(size)
     x1, x2 = (special(rng.standard_normal(size)).astype(dtype) for _ in range(2))
     y = rng.choice([-1, 1], size)
@@ -211,8 +211,8 @@ def same(expected, actual, reduction):
     return same_loss and same_y and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
-def list_parity(effort, races):
-    """Compare losses, gradients and active pairs of query groups of both devices, a check a dtype and power."""
+def list_parity(effort, sweep):
+    """Compare losses, gradients and active pairs of query groups of both devices, a check per dtype and power."""
     rng, lengths = np.random.default_rng(0), effort.lengths
     rows = sum(lengths)
     labels, weights = rng.integers(4, size=rows), rng.integers(1, 4, size=rows).astype(np.float64)
@@ -231,7 +231,7 @@ def list_parity(effort, races):
         sizes = np.abs(cpu[0]), power * largest ** (power - 1) * cpu[2], 0.0 * cpu[2]  # of terms without their signs
         same = all((np.abs(a - b) <= tolerance * size).all() for a, b, size in zip(cpu, cuda, sizes, strict=True))
         check = Check(f"lists as on the CPU, {dtype}, power {power}", f"{len(lengths)} lists", same)
-        yield told(check)
+        yield check
 
 
 # ---------------------------------------------------------------- arrays of other packages
@@ -240,7 +240,7 @@ def list_parity(effort, races):
 class Package(NamedTuple):
     """What is needed of a package with arrays on a GPU: making and reading them, and its streams."""
 
-    kind: type
+    array_type: type
     array: Callable
     host: Callable
     stream: Callable
@@ -263,22 +263,22 @@ def torch_package():
 PACKAGES = {"CuPy": cupy_package, "PyTorch": torch_package}
 
 
-def packages(effort, races):
+def packages(effort, sweep):
     """Pass arrays of CuPy and PyTorch: results are theirs and the CPU's, in the order of the stream."""
     for name, load in PACKAGES.items():
         try:
             package = load()
             package.array(np.zeros(1))
         except Exception as error:
-            yield told(Check(f"arrays of {name}", f"{type(error).__name__}: cannot be used", None))
+            yield Check(f"arrays of {name}", f"{type(error).__name__}: cannot be used", None)
             continue
         for dtype in ("float32", "float64", "float16"):
             passed = all(comes_back(package, call, dtype) for call in (pairs, pairs_into, lists))
-            yield told(Check(f"arrays of {name}, {dtype}", "come back as such", passed, "same kind; as on the CPU"))
+            yield Check(f"arrays of {name}, {dtype}", "come back as such", passed, "same type; as on the CPU")
         for call in (pairs, lists):
             for title, follows in (("its current stream", follows_current), ("another stream", follows_another)):
                 found = follows(package, call, effort.slow_bytes)
-                yield told(Check(f"{call.__name__} of {name} on {title}", found or "in order", not found, "no waiting"))
+                yield Check(f"{call.__name__} of {name} on {title}", found or "in order", not found, "no waiting")
 
 
 def pairs(x1, x2, **options):
@@ -304,10 +304,10 @@ def small_numbers(dtype, size=1000):
 
 
 def comes_back(package, call, dtype):
-    """Tell whether all results are of the package's kind, and have the bits of the CPU's."""
+    """Tell whether all results are of the package's type, and have the bits of the CPU's."""
     given = small_numbers(dtype)
     results = call(*map(package.array, given))
-    return all(type(result) is package.kind for result in results) and as_on_cpu(package, results, call(*given))
+    return all(type(result) is package.array_type for result in results) and as_on_cpu(package, results, call(*given))
 
 
 def as_on_cpu(package, results, expected):
@@ -348,18 +348,18 @@ def trouble(package, call, given, expected, stream, slow_bytes):
 # ---------------------------------------------------------------- the tests, and the sanitizer
 
 
-def tests(effort, races):
+def tests(effort, sweep):
     """Run the test suite on the device."""
     command = [sys.executable, "-m", "pytest", "--device=cuda", *effort.tests]
     yield outcome("the tests on the device", command, r"\d+ passed.*")
 
 
-def sanitizers(effort, races):
+def sanitizers(effort, sweep):
     """Run the parity check under compute-sanitizer."""
     tool = shutil.which("compute-sanitizer")
     for name in ("memcheck", "racecheck"):
         if tool is None:
-            yield told(Check(f"compute-sanitizer {name}", "compute-sanitizer is not installed", None))
+            yield Check(f"compute-sanitizer {name}", "compute-sanitizer is not installed", None)
             continue
         command = [tool, "--tool", name, "--error-exitcode", "1", sys.executable, __file__, "--parts", "parity,lists"]
         yield outcome(f"compute-sanitizer {name}", command, r"(?:ERROR|RACECHECK) SUMMARY.*")
@@ -372,21 +372,21 @@ def outcome(name, command, summary):
     if process.returncode:
         print(process.stdout[-4000:], process.stderr[-4000:], sep="\n")
     shown = found[-1] if found else f"status {process.returncode}"
-    return told(Check(name, shown, process.returncode == 0))
+    return Check(name, shown, process.returncode == 0)
 
 
 # ---------------------------------------------------------------- PyTorch's tensors
 
 
-def torch_tensors(effort, races, size=100_003):
+def torch_tensors(effort, sweep, size=100_003):
     """Compare the losses on PyTorch's CUDA tensors, on a stream of their own, with those on its CPU tensors."""
     try:
         torch = importlib.import_module("torch")
     except ModuleNotFoundError:
-        yield told(Check("PyTorch's tensors", "PyTorch is not installed", None))
+        yield Check("PyTorch's tensors", "PyTorch is not installed", None)
         return
     if not torch.cuda.is_available():
-        yield told(Check("PyTorch's tensors", "this PyTorch has no CUDA", None))
+        yield Check("PyTorch's tensors", "this PyTorch has no CUDA", None)
         return
     loss = importlib.import_module("numbarank.torch").margin_ranking_loss
     for name, dtype in ((name, getattr(torch, name)) for name in DTYPES):
@@ -394,11 +394,11 @@ def torch_tensors(effort, races, size=100_003):
         expected = loss_and_gradients(torch, loss, inputs)
         actual = loss_and_gradients(torch, loss, inputs, stream=torch.cuda.Stream())
         same = all(map(torch.equal, actual, expected))
-        yield told(Check(f"PyTorch's tensors on a stream, {name}", counted(size), same, "equal bits"))
+        yield Check(f"PyTorch's tensors on a stream, {name}", counted(size), same, "equal bits")
     inputs = [tensor.cuda() for tensor in inputs]
     compiled = loss_and_gradients(torch, torch.compile(loss, fullgraph=True), inputs)
     same = all(map(torch.equal, compiled, expected))
-    yield told(Check("PyTorch's tensors, torch.compile", counted(size), same, "equal bits"))
+    yield Check("PyTorch's tensors, torch.compile", counted(size), same, "equal bits")
 
 
 def loss_and_gradients(torch, loss, inputs, stream=None):
@@ -419,7 +419,7 @@ def loss_and_gradients(torch, loss, inputs, stream=None):
 # ---------------------------------------------------------------- speed
 
 
-def launches(effort, races):
+def launches(effort, sweep):
     """Measure what a call costs on the host, at one pair, when nothing waits for the device."""
     from numba import cuda
 
@@ -436,7 +436,7 @@ def launches(effort, races):
         cuda.synchronize()
         taken = float(np.median([host_seconds(call, cuda, effort.launches) for _ in range(effort.launches)]))
         passed = taken < limit if effort.goal_from else None
-        yield told(Check(f"a call at 1 pair: {name}", seconds(taken), passed, goal))
+        yield Check(f"a call at 1 pair: {name}", seconds(taken), passed, goal)
 
 
 def host_seconds(call, cuda, count):
@@ -449,18 +449,18 @@ def host_seconds(call, cuda, count):
     return taken
 
 
-def bandwidths(effort, races):
-    """Race against a copy on the device that moves as many bytes."""
+def bandwidths(effort, sweep):
+    """Time against a copy on the device that moves as many bytes."""
     least, goal = GOALS["share of the copy"]
-    for (dtype, target), size in itertools.product(SETTINGS, effort.raced):
+    for (dtype, target), size in itertools.product(SETTINGS, effort.swept):
         setting = Setting(dtype, target, device="cuda")
         for work, name in (("forward", OURS), ("gradients", OUT)):
-            times = races.race(work, size, [name], setting, ceiling=True, rotate=True)
+            times = sweep.measure(work, size, [name], setting, ceiling=True, rotate=True)
             share = times["ceiling"].median / times[name].median
-            rate = size * setting.bytes_a_pair(work) / times[name].median / 1e9
+            rate = size * setting.bytes_per_pair(work) / times[name].median / 1e9
             title = f"{work}, {dtype}, target {target}, {counted(size)}"
             passed = share >= least if counts(effort, size) else None
-            yield told(Check(title, f"{rate:.0f} GB/s, {share:.2f} of a copy", passed, goal))
+            yield Check(title, f"{rate:.0f} GB/s, {share:.2f} of a copy", passed, goal)
 
 
 def counts(effort, size):
@@ -468,28 +468,28 @@ def counts(effort, size):
     return effort.goal_from is not None and size >= effort.goal_from
 
 
-def peers(effort, races):
-    """Race against PyTorch on large inputs."""
+def peers(effort, sweep):
+    """Time against PyTorch on large inputs."""
     try:
         importlib.import_module("torch")
     except ModuleNotFoundError:
-        yield told(Check("PyTorch", "is not installed", None))
+        yield Check("PyTorch", "is not installed", None)
         return
-    size = effort.goal_from or effort.raced[-1]
+    size = effort.goal_from or effort.swept[-1]
     for work, name in (("forward", OURS), ("gradients", OUT)):
-        times = races.race(work, size, [name, "torch", "torch.compile"], Setting(device="cuda"), rotate=True)
+        times = sweep.measure(work, size, [name, "torch", "torch.compile"], Setting(device="cuda"), rotate=True)
         for peer in [peer for peer in ("torch", "torch.compile") if peer in times]:
             least, goal = GOALS[f"{work} / {peer}"]
             ratio = times[peer].median / times[name].median
             passed = ratio >= least if counts(effort, size) else None
-            yield told(Check(f"{work} against {peer}, {counted(size)}", f"{ratio:.2f} times", passed, goal))
-        print("\n".join(race_table(races.rows[-len(times) :])))
+            yield Check(f"{work} against {peer}, {counted(size)}", f"{ratio:.2f} times", passed, goal)
+        print("\n".join(size_table(sweep.rows[-len(times) :])))
 
 
-def tunables(effort, races):
+def tunables(effort, sweep):
     """Try other values of the kernels' constants."""
     for name, tried in tune(effort.tuned, quick=effort.goal_from is None):
-        yield told(Check(name, described(tried), None))
+        yield Check(name, described(tried), None)
 
 
 # ---------------------------------------------------------------- the record

@@ -3,7 +3,7 @@
 For each size the same call is timed both ways, side by side. The constants stand in numbarank/_cpu: PARALLEL_FROM of
 pairs.py and of groups.py, above which loops take all threads; LARGE_FROM of pairs.py, above which they ask for memory
 ahead and write past the caches; PAIRS_PER_ROW and PAIRS_PER_ROW_OF_SUMS of every_pair.py, up to which every pair of a
-group is looked at. Sizes are pairs, or the rows of lists, or the pairs a row of one list.
+group is looked at. Sizes are pairs, or the rows of lists, or the pairs per row of one list.
 """
 
 import argparse
@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from contestants import FLOAT32, MARGIN, Pairs
-from races import sets_of_buffers
-from timing import Contender, interleave
+from bench.goals import ratio
+from bench.pairs import FLOAT32, MARGIN, Pairs
+from bench.sweep import sets_of_buffers
+from bench.timing import Candidate, interleave
 
 import numbarank as nr
 from numbarank._cpu import every_pair, groups, pairs
@@ -24,7 +25,7 @@ LEVELS = 5
 
 
 class Threshold(NamedTuple):
-    """A constant, and two values of it that turn a kind of loop on and off for all sizes of interest."""
+    """A constant, and two values of it that turn a strategy on and off for all sizes of interest."""
 
     module: Any
     name: str
@@ -55,7 +56,7 @@ def gradients(size):
 
 def random_pairs(size, work):
     """Return sets of arguments."""
-    sets = sets_of_buffers(size * FLOAT32.bytes_a_pair(work), "cpu")
+    sets = sets_of_buffers(size * FLOAT32.bytes_per_pair(work), "cpu")
     return [
         (given.x1, given.x2, given.y, MARGIN) for given in (Pairs.random(size, FLOAT32, seed) for seed in range(sets))
     ]
@@ -69,9 +70,9 @@ def lists(size, length, dtype=np.float32, power=1):
     return [functools.partial(nr.pairwise_hinge_loss_and_grad, scores, labels, group=group, power=power)]
 
 
-def one_list(pairs_a_row, dtype, power):
-    """Return a call for one list that has about so many pairs a row."""
-    rows = round(pairs_a_row * 2 / (1 - 1 / LEVELS))
+def one_list(pairs_per_row, dtype, power):
+    """Return a call for one list that has about so many pairs per row."""
+    rows = round(pairs_per_row * 2 / (1 - 1 / LEVELS))
     return lists(rows, rows, dtype, power)
 
 
@@ -104,17 +105,16 @@ def main():
         print(f"{'':<10}" + "".join(f"{work:>22}" for work in threshold.works))
         for size in threshold.sizes:
             ratios = [speedup(threshold, calls(size), seconds) for calls in threshold.works.values()]
-            print(f"{size:<10,}" + "".join(f"{ratio:>22.2f}" for ratio in ratios), flush=True)
+            print(f"{size:<10,}" + "".join(f"{each:>22.2f}" for each in ratios), flush=True)
 
 
 def speedup(threshold, calls, seconds):
-    """Return the time of a call with a kind of loop always on, as a part of that with it never on."""
-    contenders = [
-        Contender(str(value), [functools.partial(with_value, threshold, value, call) for call in calls])
+    """Return the time of a call with a strategy always on, as a part of that with it never on."""
+    candidates = [
+        Candidate(value, [functools.partial(with_value, threshold, value, call) for call in calls])
         for value in (threshold.on, threshold.off)
     ]
-    on, off = (np.median(per_call) for per_call in interleave(contenders, seconds))
-    return on / off
+    return ratio(interleave(candidates, seconds), threshold.on, threshold.off)
 
 
 def with_value(threshold, value, call):

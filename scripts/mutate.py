@@ -1,7 +1,7 @@
 """Breaks the package in one place at a time, in a copy, and tells which breaks the tests let pass.
 
     python scripts/mutate.py                             # every part below
-    python scripts/mutate.py numbarank/_inputs.py        # one of them
+    python scripts/mutate.py numbarank/_reduction.py     # one of them
     python scripts/mutate.py --sample 40 --seed 1        # forty breaks at random
     NUMBARANK_CACHE_DIR=/some/folder python scripts/mutate.py    # keeps the compiled loops for the next time
 
@@ -43,11 +43,14 @@ PARTS = {
         120,
         [({}, ["tests/test_inputs.py", "tests/test_hostile_objects.py", "tests/test_semantics.py", *NOT_SLOW])],
     ),
-    "numbarank/_inputs.py": (
-        None,
-        180,
-        [({}, [*ARGUMENTS, *NOT_SLOW]), (SIMULATOR, ["tests/test_hostile_objects.py", "tests/test_inputs.py"])],
-    ),
+    **{
+        f"numbarank/_arguments/{path.name}": (
+            None,
+            180,
+            [({}, [*ARGUMENTS, *NOT_SLOW]), (SIMULATOR, ["tests/test_hostile_objects.py", "tests/test_inputs.py"])],
+        )
+        for path in sorted((ROOT / "numbarank" / "_arguments").glob("[!_]*.py"))
+    },
     "numbarank/_cuda/foreign.py": (
         None,
         300,

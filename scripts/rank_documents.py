@@ -204,7 +204,7 @@ def parse_arguments(arguments=None):
     option("--power", type=int, choices=(1, 2), default=2, help="1: hinge, 2: squared hinge (default)")
     option("--decay", type=float, default=1e-4, help="price of the squared weights (default 0.0001)")
     option("--passes", type=int, default=100, metavar="N", help="iterations at most (default 100)")
-    option("--out", type=Path, metavar="FILE", help="write a score a line, for the test file if there is one")
+    option("--out", type=Path, metavar="FILE", help="write a score per line, for the test file if there is one")
     option("--plot", type=png_path, metavar="FILE.png", help="draw the measures over the passes")
     return parser.parse_args(arguments)
 

@@ -357,7 +357,8 @@ def run(ratings, settings):
     split_rng = np.random.default_rng(settings.seed).spawn(1)[0]
     held_out = hold_out(ratings.users, HELD_OUT_SHARE, split_rng)
     split = split_ratings(ratings, held_out)
-    trained = {kind: train_on(kind, split, settings) for kind in ("sampled", "all")[: 1 + (settings.pairs == "all")]}
+    choices = ("sampled", "all") if settings.pairs == "all" else ("sampled",)
+    trained = {pairs: train_on(pairs, split, settings) for pairs in choices}
     chosen = trained[settings.pairs]
     user = int(np.flatnonzero(ratings.user_ids == settings.user)[0])
     return {
@@ -367,16 +368,16 @@ def run(ratings, settings):
         "popularity": evaluate(popularity(split), split),
         "recommender": chosen["measures"],
         "speed": chosen["speed"],
-        "pairs": {kind: {**of_kind["measures"], **of_kind["speed"]} for kind, of_kind in trained.items()},
+        "pairs": {pairs: {**result["measures"], **result["speed"]} for pairs, result in trained.items()},
         "user": films_for_user(ratings, held_out, split, chosen["scores"], user),
     }
 
 
-def train_on(kind, split, settings):
+def train_on(pairs, split, settings):
     """Train a recommender on sampled or on all pairs; return its scores, measures, history and speed."""
     _, weights_rng, training_rng = np.random.default_rng(settings.seed).spawn(3)
     recommender = Recommender(*split.rated.shape, weights_rng)
-    if kind == "all":
+    if pairs == "all":
         objective = AllPairs(split, settings.margin)
     else:
         objective = SampledPairs(split, settings.margin, settings.negatives, settings.device, training_rng)

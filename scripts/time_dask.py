@@ -14,8 +14,8 @@ import dask
 import dask.array as da
 import distributed
 import numpy as np
-from environment import machine
-from tables import put_between_markers, table
+from bench.environment import machine
+from bench.tables import put_between_markers, table
 
 import numbarank as nr
 import numbarank.dask as nrd
@@ -172,7 +172,7 @@ def measurements(arguments):
     """Return the tables, and what they are about."""
     pairs, rounds = arguments.pairs, arguments.rounds
     versions = f"Python {platform.python_version()}, Dask {dask.__version__}, numbarank {nr.__version__}"
-    yield f"{machine('cpu')}; {versions}; workers are processes with one thread."
+    yield f"{machine()}; {versions}; workers are processes with one thread."
 
     yield f"{pairs:,} float32 pairs in chunks of {CHUNK:,}, held by the workers; medians of {rounds} rounds:"
     yield table(("work", "1 worker", "2 workers", "times as fast"), worker_rows(time_workers(pairs, rounds)))

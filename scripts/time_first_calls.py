@@ -5,19 +5,17 @@ empty disk cache, cold, and with one that the same calls filled before, warm. Ea
 gradients of 1,000 pairs, and the goals are multiples of their time.
 """
 
-import argparse
-import json
+import functools
 import statistics
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import fresh_processes
-from environment import described, environment
-from fresh_processes import FINISH, FLOORS, GRADIENTS, PAIRS, PEERS
-from goals import Goal
-from tables import aligned, put_between_markers, seconds, table
+from bench import fresh_processes
+from bench.fresh_processes import FINISH, FLOORS, GRADIENTS, PAIRS, PEERS
+from bench.goals import VERDICTS, Goal
+from bench.harness import Benchmark, Line
+from bench.tables import seconds
 
 OURS, JAX = "numbarank", "jax"
 HEADER = ("first call", "contestant", "time", "times jax", "goal", "reached")
@@ -105,7 +103,7 @@ QUICK_ROWS = ["forward"]
 
 @dataclass(frozen=True)
 class Result:
-    """The times of one contestant in a row, and the goal, which None stands for where there is none."""
+    """The times of numbarank or a peer in a row, and the goal, which None stands for where there is none."""
 
     work: str
     contestant: str
@@ -117,7 +115,7 @@ class Result:
         """Return the cells of the table."""
         multiple = "-" if self.times_jax is None else f"{self.times_jax:.3g}"
         target = self.goal.target if self.goal else "-"
-        reached = {True: "yes", False: "no", None: "-"}[self.goal and self.goal.reached]
+        reached = VERDICTS[self.goal and self.goal.reached]
         return self.work, self.contestant, seconds(statistics.median(self.seconds)), multiple, target, reached
 
     def as_dict(self):
@@ -127,7 +125,7 @@ class Result:
 
 
 def measure(row, packages, repeats, launch=fresh_processes.launch):
-    """Launch the contestants of a row and jax in turns.
+    """Launch numbarank, the peers of a row and jax in turns.
 
     Parameters
     ----------
@@ -142,7 +140,7 @@ def measure(row, packages, repeats, launch=fresh_processes.launch):
     -------
     results : list of Result
     left_out : dict of str
-        By the name of each contestant that failed, why.
+        By the name of each that failed, why.
     """
     ours = {}
     with tempfile.TemporaryDirectory() as caches:
@@ -156,42 +154,23 @@ def measure(row, packages, repeats, launch=fresh_processes.launch):
 
 
 def result(row, name, taken, is_cold):
-    """Return the result of a contestant, from the seconds of all; cold disk caches have the goal."""
+    """Return the result of one, from the seconds of all; cold disk caches have the goal."""
     multiple = statistics.median(taken[name]) / statistics.median(taken[JAX]) if JAX in taken else None
     goal = Goal(row.work, "{} times jax's time", row.limit, multiple, at_least=False) if is_cold else None
     return Result(row.work, name, taken[name], multiple, goal)
 
 
-def main():
-    options = parse_arguments()
-    where = environment("cpu")
-    description = f"{described(where)}; float32, median of {options.repeats}"
-    print(f"{description}\n\n{aligned(HEADER, WIDTHS)}")
-    results, left_out = [], {}
-    for name in options.rows:
-        found, failed = measure(ROWS[name], options.packages, options.repeats)
-        for one in found:
-            print(aligned(one.cells(), WIDTHS), flush=True)
-        for contestant, reason in failed.items():
-            print(f"left out: {contestant}: {reason}", flush=True)
-        results += found
-        left_out |= {f"{name}, {contestant}": reason for contestant, reason in failed.items()}
-    if options.markdown:
-        lines = table(HEADER, [one.cells() for one in results])
-        put_between_markers(options.markdown, f"{description}\n\n{lines}", "first calls")
-    if options.json:
-        record = {**where, "left_out": left_out, "rows": [one.as_dict() for one in results]}
-        Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
+def lines(name, sweep):
+    """Measure a row and yield its lines."""
+    results, left_out = measure(ROWS[name], sweep.options.packages, sweep.options.repeats)
+    for peer, reason in left_out.items():
+        sweep.leave_out(f"{name}, {peer}", reason)
+    for one in results:
+        sweep.rows.append(one.as_dict())
+        yield Line(one.cells(), one.goal)
 
 
-def parse_arguments(arguments=None):
-    """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=lambda text: text.split(","), help=f"of {','.join(ROWS)} (default all)")
-    parser.add_argument("--repeats", type=int, default=3, help="how often each is launched and timed (default 3)")
-    parser.add_argument(
-        "--quick", action="store_true", help="one repeat of the first row: to try the script, no figures"
-    )
+def add_options(parser):
     parser.add_argument(
         "--package",
         dest="packages",
@@ -200,23 +179,18 @@ def parse_arguments(arguments=None):
         default=[],
         help="a folder whose numbarank to time, this one's if none is given; several take turns",
     )
-    parser.add_argument("--json", metavar="FILE", help="write every time and goal")
-    parser.add_argument("--markdown", metavar="FILE", help="put the table between the markers of this document")
-    options = parser.parse_args(arguments)
-    options.rows = options.rows or (QUICK_ROWS if options.quick else list(ROWS))
-    if unknown := [name for name in options.rows if name not in ROWS]:
-        parser.error(f"--rows: unknown: {', '.join(unknown)}; known: {', '.join(ROWS)}")
-    if options.repeats < 1:
-        parser.error("--repeats: at least 1")
-    options.repeats = 1 if options.quick else options.repeats
+
+
+def prepare(parser, options):
+    if options.quick and options.rows == list(ROWS):
+        options.rows = QUICK_ROWS
     folders = dict(map(named_folder, options.packages))
     if len(folders) < len(options.packages):
         parser.error("--package: two of one name; NAME=PATH gives another")
-    options.packages = folders or {OURS: fresh_processes.HERE.parent}
+    options.packages = folders or {OURS: fresh_processes.ROOT}
     for folder in options.packages.values():
         if not (folder / OURS / "__init__.py").is_file():
             parser.error(f"--package: no {OURS} in {folder}")
-    return options
 
 
 def named_folder(text):
@@ -226,5 +200,18 @@ def named_folder(text):
     return name or folder.name, folder
 
 
+benchmark = Benchmark(
+    __doc__,
+    "first calls",
+    HEADER,
+    WIDTHS,
+    repeats=3,
+    add_options=add_options,
+    prepare=prepare,
+    conditions=lambda options: f"float32, median of {options.repeats}",
+    rows={name: functools.partial(lines, name) for name in ROWS},
+)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark.main()

@@ -2,133 +2,307 @@
 
 Without --report: forward, Tensor forward + backward(), and loss and gradients together, over sizes. With --report:
 the goals of docs/performance.md, each as a ratio measured in this run. To use fewer threads, start this under
-`taskset`: all contestants take the cores that they are given.
+`taskset`: all peers take the cores that they are given.
 """
 
-import argparse
-import json
-import sys
-from pathlib import Path
+import contextlib
+import functools
+import itertools
+import math
+import statistics
+import tempfile
+from dataclasses import replace
+from typing import NamedTuple
 
-import goals
-from contestants import OURS, OUT, PEERS, TENSOR, Setting
-from environment import described, environment
-from pictures import draw
-from races import QUICKLY, Races
-from tables import GOAL_HEADER, aligned, first_calls, goal_cells, markdown, put_between_markers, race_table
+import numpy as np
+from bench import fresh_processes, plots
+from bench.goals import Goal, ratio
+from bench.harness import Benchmark, names
+from bench.pairs import FLOAT32, MARGIN, Pairs, Setting
+from bench.peers import OURS, OUT, PEERS, TENSOR
+from bench.roofline import CEILING
+from bench.tables import counted, first_calls, size_table
 
-CONTENDERS = {"forward": [OURS, *PEERS], "gradients": [OURS, OUT, TENSOR, *PEERS]}
+import numbarank as nr
+
+WORKS = {"forward": nr.margin_ranking_loss, "gradients": nr.margin_ranking_loss_and_grad}
+SWEPT = {"forward": [OURS, *PEERS], "gradients": [OURS, OUT, TENSOR, *PEERS]}
+TITLES = {"forward": "loss", "gradients": "loss and gradients"}
+CEILING_LABEL = "ceiling: a bare kernel that only moves them"
+STYLES = {
+    CEILING_LABEL: {"color": "black", "linewidth": 6, "alpha": 0.15, "solid_capstyle": "round"},
+    OURS: plots.BLACK,
+    OUT: plots.BLACK | plots.DASHED,
+    TENSOR: {"color": "black", "marker": "D", "linewidth": 1.2, "linestyle": ":"},
+    "torch": plots.GREY_SQUARES,
+    "torch.compile": plots.GREY_SQUARES | plots.DASHED,
+    "jax": plots.GREY_TRIANGLES,
+    "numexpr": {"color": "0.65", "marker": "v", "linestyle": "-."},
+    "numpy": plots.LIGHT_CROSSES,
+}
 SIZES = "1,1k,10k,100k,1M,10M"
 SUFFIXES = {"k": 1000, "M": 1_000_000}
-BUSY = 0.5
-QUICK_SHRINK = 10_000
+MEGABYTE = 1e6
 
 
-def main():
-    options = parse_arguments()
-    setting = Setting(options.dtype, options.target_dtype, options.reduction, options.device)
-    races = Races(options.peers, **QUICKLY) if options.quick else Races(options.peers, options.seconds)
-    where = environment(options.device)
-    description = f"{described(where)}; {kind(setting)}"
-    print(description)
-    if (where["load_before"] or 0) > BUSY:
-        print(f"others keep this machine busy (load {where['load_before']}): parallel calls may look far too slow")
-    reached = report(races, options) if options.report else []
-    swept = sweep(races, options.sizes, setting) if options.plot or not options.report else []
-    if options.plot:
-        draw(swept, options.plot, description)
-    if options.markdown:
-        put_between_markers(options.markdown, markdown(reached, description))
-    if options.json:
-        write_json(options.json, races, reached, where)
-
-
-def sweep(races, sizes, setting):
-    """Race over sizes, print a table for each and the first calls at the end, and return the rows."""
-    before = len(races.rows)
-    for work, names in CONTENDERS.items():
-        for size in sizes:
-            since = len(races.rows)
-            races.race(work, size, names, setting, ceiling=True, rotate=True)
-            print("\n" + "\n".join(race_table(races.rows[since:])), flush=True)
-    print("\n" + "\n".join(first_calls(races.rows[before:])))
-    return races.rows[before:]
-
-
-def report(races, options):
-    """Measure the rows asked for, print each as it comes, and return the goals."""
-    measurements = goals.Measurements(races, QUICK_SHRINK if options.quick else 1)
-    found = []
-    print("\n" + aligned(GOAL_HEADER))
-    for name in options.rows:
-        for goal in goals.ROWS[name](measurements):
-            print(aligned(goal_cells(goal)), flush=True)
-            found.append(goal)
-    done = [goal.reached for goal in found]
-    print(f"\n{done.count(True)} of {len(done)} reached, {done.count(None)} not measured")
-    return found
-
-
-def kind(setting):
-    """Return a setting in words."""
-    return f"{setting.dtype}, target {setting.target_dtype}, reduction '{setting.reduction}', {setting.device}"
-
-
-def write_json(path, races, reached, where):
-    """Write every row with the machine, versions and threads that it was measured with."""
-    record = {
-        **where,
-        "left_out": races.left_out,
-        "goals": [goal.as_dict() for goal in reached],
-        "rows": [row | where for row in races.rows],
-    }
-    Path(path).write_text(json.dumps(record, indent=1) + "\n")
-
-
-def parse_arguments():
-    """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser):
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--sizes", type=_sizes, default=_sizes(SIZES), help=f"numbers of pairs (default {SIZES})")
+    parser.add_argument("--sizes", type=sizes, default=sizes(SIZES), help=f"numbers of pairs (default {SIZES})")
     parser.add_argument("--dtype", choices=("float32", "float64", "float16", "bfloat16"), default="float32")
     parser.add_argument("--reduction", choices=("mean", "sum", "none"), default="mean")
     parser.add_argument("--target-dtype", choices=("same", "int8", "scalar"), default="same")
-    parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=f"of {','.join(PEERS)} (default all)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="about how long each race takes (default 3)")
+    parser.add_argument("--peers", type=names(PEERS), default=list(PEERS), help=f"of {','.join(PEERS)} (default all)")
     parser.add_argument("--report", action="store_true", help="measure the goals; on the CPU, mostly in float32")
-    parser.add_argument(
-        "--rows", type=_names(goals.ROWS), default=list(goals.ROWS), help=f"of {','.join(goals.ROWS)} (default all)"
-    )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="goals at a ten-thousandth of the size, races short: to try the script, no figures",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write every row and goal")
-    parser.add_argument("--plot", metavar="FILE", help="draw GB/s over size; with --report, races over sizes too")
-    parser.add_argument("--markdown", metavar="FILE", help="put the goals' table between the markers of this document")
-    options = parser.parse_args()
+
+
+def prepare(parser, options):
     if options.markdown and not options.report:
         parser.error("--markdown needs --report: the table shows the goals")
     if options.report and options.device != "cpu":
-        parser.error("the goals are the CPU's; without --report, --device cuda races over sizes")
-    return options
+        parser.error("the goals are the CPU's; without --report, --device cuda sweeps over sizes")
+    if not options.report:
+        options.rows = []
 
 
-def _sizes(text):
+def sizes(text):
+    """Read numbers with commas between them, and k or M behind them."""
     return [int(word.rstrip("kM")) * SUFFIXES.get(word[-1], 1) for word in text.split(",")]
 
 
-def _names(known):
-    def parse(text):
-        names = text.split(",") if text else []
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
-        return names
+def setting_of(options):
+    """Return what all implementations in a sweep have in common."""
+    return Setting(options.dtype, options.target_dtype, options.reduction, options.device)
 
-    return parse
+
+def curves(sweep):
+    """Time everybody over sizes; print a table for each, and the first calls at the end."""
+    before = len(sweep.rows)
+    for (work, swept), size in itertools.product(SWEPT.items(), sweep.options.sizes):
+        since = len(sweep.rows)
+        sweep.measure(work, size, swept, setting_of(sweep.options), ceiling=True, rotate=True)
+        print("\n" + "\n".join(size_table(sweep.rows[since:])), flush=True)
+    print("\n" + "\n".join(first_calls(sweep.rows[before:])))
+    return speed_plot(sweep.rows[before:])
+
+
+def speed_plot(rows):
+    """Return curves of GB/s over the number of pairs, forward and with gradients."""
+    panels = {title: {} for title in TITLES.values()}
+    for row in rows:
+        name = CEILING_LABEL if row["contestant"].startswith(CEILING) else row["contestant"]
+        speeds = panels[TITLES[row["work"]]].setdefault(name, {})
+        speeds[row["pairs"]] = max(row["gb_per_s"], speeds.get(row["pairs"], 0))
+    return plots.Plot(panels, STYLES, "pairs", "bytes that must move, per second (GB/s)")
+
+
+benchmark = Benchmark(
+    __doc__,
+    "report",
+    shrink=10_000,
+    add_options=add_options,
+    prepare=prepare,
+    conditions=lambda options: str(setting_of(options)),
+    curves=curves,
+)
+
+
+# ---------------------------------------------------------------- goals beside peers
+
+
+class Comparison(NamedTuple):
+    """Numbarank beside peers on random pairs: how many times as fast it is, or what part of their time it takes."""
+
+    label: str
+    work: str
+    pairs: int
+    ours: str
+    limits: dict
+    faster: bool = True
+    reduction: str = "mean"
+
+
+FRESH, GIVEN = "with gradients, fresh outputs", "with gradients, out="
+GRADIENTS_LARGE = {CEILING: 0.95, "torch": 15, "torch.compile": 11, "jax": 3.5}
+COMPARISONS = {
+    "forward-large": [
+        Comparison("forward", "forward", 64_000_000, OURS, {CEILING: 0.95, "torch.compile": 1, "jax": 1.3}),
+    ],
+    "gradients-large": [Comparison(GIVEN, "gradients", 64_000_000, OUT, GRADIENTS_LARGE)],
+    "gradients-fresh": [
+        Comparison(FRESH, "gradients", 1_000_000, OURS, {"torch": 7, "jax": 2.5}),
+        Comparison(FRESH, "gradients", 10_000_000, OURS, {"torch": 7}),
+        Comparison(GIVEN, "gradients", 10_000_000, OUT, {"jax": 3}),
+    ],
+    "none-large": [Comparison("forward, 'none', out=", "forward", 64_000_000, OUT, {CEILING: 0.95}, reduction="none")],
+    "10k": [
+        Comparison("forward", "forward", 10_000, OURS, {"torch": 3, "jax": 4}),
+        Comparison("with gradients", "gradients", 10_000, OURS, {"torch": 12, "jax": 5}),
+    ],
+    "100k": [
+        Comparison("forward", "forward", 100_000, OURS, {"torch": 4, "jax": 5}),
+        Comparison("with gradients", "gradients", 100_000, OURS, {"torch": 15, "jax": 6}),
+    ],
+    "small": [
+        Comparison(f"{label}, NumPy in", work, pairs, OURS, limits, faster=False)
+        for pairs in (1, 1000)
+        for label, work, limits in (
+            ("forward", "forward", {"torch": 0.3, "jax": 0.4}),
+            ("with gradients", "gradients", {"torch": 0.08}),
+        )
+    ],
+    "tensor": [
+        Comparison("Tensor, forward + backward()", "gradients", pairs, TENSOR, {"torch": 0.15}, faster=False)
+        for pairs in (1, 1000)
+    ],
+}
+
+
+def beside_peers(comparisons, sweep):
+    """Yield the goals of comparisons."""
+    for label, work, pairs, ours, limits, faster, reduction in comparisons:
+        size, setting = sweep.size(pairs), replace(FLOAT32, reduction=reduction)
+        times = sweep.measure(work, size, [OURS, ours, *limits], setting, ceiling=CEILING in limits)
+        for name, limit in limits.items():
+            if faster:
+                words = "{} of the ceiling" if name == CEILING else f"{{}} times as fast as {name}"
+                measured = ratio(times, name, ours)
+            else:
+                words, measured = f"{{}} of {name}'s time", ratio(times, ours, name)
+            yield Goal(f"{label}, {counted(size)}", words, limit, measured, at_least=faster)
+
+
+benchmark.rows.update({name: functools.partial(beside_peers, each) for name, each in COMPARISONS.items()})
+
+
+# ---------------------------------------------------------------- goals beside numbarank itself
+
+
+@benchmark.row("targets")
+def targets(sweep):
+    """Compare the cheaper targets with float32's, on the same scores."""
+    size = sweep.size(64_000_000)
+    pairs = Pairs.random(size, FLOAT32)
+    targets = {"float32": pairs.y, "int8": pairs.y.astype(np.int8), "scalar": 1.0}
+    times = sweep.compare(
+        "forward, target dtypes", size, {name: _call("forward", (pairs.x1, pairs.x2, y)) for name, y in targets.items()}
+    )
+    for name, limit in (("int8", 0.82), ("scalar", 0.72)):
+        words = "{} of the float32 target's time"
+        yield Goal(f"forward, {name} target, {counted(size)}", words, limit, ratio(times, name, "float32"), False)
+
+
+@benchmark.row("half")
+def half(sweep):
+    """Compare the 16-bit types with float32, and see that they are not converted in memory."""
+    size = sweep.size(64_000_000)
+    calls = {"float32": _random_call(size, FLOAT32)}
+    for dtype in ("float16", "bfloat16"):
+        with contextlib.suppress(ModuleNotFoundError):  # bfloat16 needs ml_dtypes
+            calls[dtype] = _random_call(size, replace(FLOAT32, dtype=dtype))
+    times = sweep.compare("forward, 16-bit dtypes", size, calls)
+    for dtype, limit in (("float16", 1.8), ("bfloat16", 1.7)):
+        work = f"forward, {dtype}, {counted(size)}"
+        yield Goal(work, "{} times as fast as float32", limit, ratio(times, "float32", dtype), at_least=True)
+        yield _extra_memory(sweep, dtype)
+
+
+@benchmark.row("layouts")
+def layouts(sweep):
+    """Compare inputs that are not contiguous with NumPy's own copy of them and the contiguous run."""
+    rows, columns = (math.isqrt(sweep.size(10_000_000)),) * 2
+    pairs = Pairs.random(rows * columns * 2, FLOAT32)
+    wide = [x.reshape(rows, 2 * columns) for x in pairs.arrays()]
+    x1, x2, y = (x[:, :columns] for x in wide)
+    cases = {
+        "strided": [x[:, ::2] for x in wide],
+        "Fortran-ordered": [np.asfortranarray(x) for x in (x1, x2, y)],
+        "input2 Fortran-ordered": [np.ascontiguousarray(x1), np.asfortranarray(x2), np.ascontiguousarray(y)],
+        "broadcast": [x1[:, :1].copy(), x2[:1].copy(), np.ascontiguousarray(y)],
+    }
+    for (name, inputs), work in itertools.product(cases.items(), WORKS):
+        label = f"{work.replace('gradients', 'with gradients')}, {name}"
+        calls = {OURS: _call(work, inputs), "copy": _copying_call(work, inputs)}
+        times = sweep.compare(label, rows * columns, calls)
+        label += f", {counted(rows * columns)}"
+        yield Goal(label, "{} of NumPy's copy + contiguous run", 1, ratio(times, OURS, "copy"), at_least=False)
+
+
+@benchmark.row("memory")
+def memory(sweep):
+    for dtype in ("float64", "float32"):
+        yield _extra_memory(sweep, dtype)
+
+
+@benchmark.row("start")
+def start(sweep):
+    """Time fresh processes, from their launch to the first loss with gradients."""
+    peers = {name: fresh_processes.PEERS[name] for name in ("torch", "jax") if name in sweep.options.peers}
+    with tempfile.TemporaryDirectory() as cache:
+        ours = fresh_processes.cold_and_warm(fresh_processes.GRADIENTS, cache)
+        seconds, _ = fresh_processes.in_turns(ours | peers, repeats=1 if sweep.options.quick else 7)
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    sweep.rows += [
+        {"work": "fresh process", "pairs": 1000, "contestant": name, "median_seconds": median}
+        for name, median in medians.items()
+    ]
+    for cache, limits in {"warm": {"jax": 0.5, "torch": 0.3}, "cold": {"torch": 2}}.items():
+        for peer, limit in limits.items():
+            ours, theirs = medians.get(f"{OURS} {cache}"), medians.get(peer)
+            measured = ours / theirs if ours and theirs else None
+            yield Goal(f"fresh process, {cache} disk cache", f"{{}} of {peer}'s time", limit, measured, at_least=False)
+
+
+@benchmark.row("upstream")
+def upstream(sweep):
+    """Compare runs with a gradient from above with runs without: one pass costs the added bytes and no more."""
+    size = sweep.size(64_000_000)
+    pairs = Pairs.random(size, FLOAT32)
+    inputs, out = (pairs.x1, pairs.x2, pairs.y), [np.ones_like(pairs.x1) for _ in range(2)]
+    above = Pairs.random(size, FLOAT32, seed=1).x1
+    added_bytes = {"mean": 1, "none": (4 + 3) / (3 + 3)}
+    for reduction, gradient in (("mean", 0.5), ("none", above)):
+        label = f"with gradients, out=, '{reduction}', gradient= {'an array' if gradient is above else 'a number'}"
+        plain = _call("gradients", inputs, reduction=reduction, out=out)
+        weighted = _call("gradients", inputs, reduction=reduction, out=out, gradient=gradient)
+        times = sweep.compare(label, size, {"without": plain, "with": weighted})
+        limit = round(1.05 * added_bytes[reduction], 2)
+        words = "{} of the time without gradient="
+        yield Goal(f"{label}, {counted(size)}", words, limit, ratio(times, "with", "without"), at_least=False)
+
+
+def _call(work, inputs, **options):
+    return lambda: WORKS[work](*inputs, MARGIN, **options)
+
+
+def _random_call(size, setting):
+    return _call("forward", Pairs.random(size, setting).arrays())
+
+
+def _copying_call(work, inputs):
+    """Return a call that copies what is not contiguous, runs on the copies, and sums broadcast gradients."""
+    shape = np.broadcast_shapes(*(x.shape for x in inputs))
+
+    def copy_and_run():
+        result = WORKS[work](*(np.ascontiguousarray(np.broadcast_to(x, shape)) for x in inputs), MARGIN)
+        if work == "forward":
+            return result
+        return result[0], [_summed(gradient, x.shape) for gradient, x in zip(result[1], inputs[:2], strict=True)]
+
+    return copy_and_run
+
+
+def _summed(gradient, shape):
+    axes = tuple(axis for axis, length in enumerate(shape) if length != gradient.shape[axis])
+    return gradient.sum(axes, dtype=np.float64, keepdims=True).astype(gradient.dtype) if axes else gradient
+
+
+def _extra_memory(sweep, dtype):
+    sizes = sorted({sweep.size(pairs) for pairs in (1000, 100_000, 1_000_000, 64_000_000)})
+    cases = fresh_processes.extra_memory(dtype, sizes)
+    worst = max(case["extra_bytes"] for case in cases) / MEGABYTE if cases else None
+    label = f"extra memory at the peak, {dtype}, up to {counted(sizes[-1])}"
+    return Goal(label, "{} MB", 1, worst, at_least=False)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark.main()

@@ -4,15 +4,14 @@ The table tells how well the models order lists that they have not seen, how lon
 that the objective took. The trainings take turns, and times are medians, those of the higher learning rate.
 """
 
-import argparse
 import importlib
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numba
 import numpy as np
-from environment import machine
+from bench.harness import Benchmark, Line
 from rank_documents import Lists, ndcg
 
 from numbarank import Groups, objectives
@@ -20,6 +19,7 @@ from numbarank import Groups, objectives
 ROUNDS = 60
 RATES = (0.1, 0.3)
 HEADER = ("library", "objective", *(f"NDCG@10, rate {rate}" for rate in RATES), f"{ROUNDS} rounds", "in the objective")
+WIDTHS = (27, 23, 17, 17, 9, 16)
 
 
 @dataclass(frozen=True)
@@ -114,20 +114,7 @@ def measure(library, objective, rate, test):
     return Result(ndcg(predict(test.features), test, 10), seconds, None if calls is None else sum(calls))
 
 
-def table(results):
-    """Return what came of the runs as a table for a document."""
-    lines = [HEADER, ("---",) * len(HEADER)]
-    for names, at_rates in results.items():
-        gains = (f"{runs[0].ndcg:.3f}" for runs in at_rates.values())
-        runs = at_rates[RATES[-1]]
-        seconds = statistics.median(run.seconds for run in runs)
-        is_own = runs[0].seconds_in_objective is None
-        share = "-" if is_own else f"{statistics.median(run.share for run in runs):.0%}"
-        lines.append((*names, *gains, f"{seconds:.2f} s", share))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def contenders(train, threads):
+def candidates(train, threads):
     """Return, by their names in the table, the pairs of a library and an objective."""
     libraries = {
         "LightGBM": LightGBM(train, threads),
@@ -145,39 +132,73 @@ def contenders(train, threads):
     }
 
 
-def race(contenders, test, repeats):
-    """Train all contenders in turns, a first time without measuring; return the runs of each at each rate."""
-    for library, objective in contenders.values():
+def train_in_turns(candidates, test, repeats):
+    """Train all in turns, a first time without measuring; return the results of each at each rate."""
+    for library, objective in candidates.values():
         library.train(objective, RATES[0], rounds=1)
-    results = {names: {rate: [] for rate in RATES} for names in contenders}
+    results = {names: {rate: [] for rate in RATES} for names in candidates}
     for _ in range(repeats):
-        for names, contender in contenders.items():
+        for names, candidate in candidates.items():
             for rate in RATES:
-                results[names][rate].append(measure(*contender, rate, test))
+                results[names][rate].append(measure(*candidate, rate, test))
     return results
 
 
-def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def cells(names, at_rates):
+    """Return the cells of the table, from the results of a library and objective at each rate."""
+    gains = (f"{results[0].ndcg:.3f}" for results in at_rates.values())
+    results = at_rates[RATES[-1]]
+    seconds = statistics.median(result.seconds for result in results)
+    is_own = results[0].seconds_in_objective is None
+    share = "-" if is_own else f"{statistics.median(result.share for result in results):.0%}"
+    return *names, *gains, f"{seconds:.2f} s", share
+
+
+def add_options(parser):
     option = parser.add_argument
     option("--queries", type=int, default=500, help="lists to train on (default 500)")
     option("--longest", type=int, default=120, help="documents of the longest list (default 120)")
     option("--features", type=int, default=136, help="features of a document (default 136)")
     option("--threads", type=int, default=numba.get_num_threads(), help="of the library and of numba (default all)")
-    option("--repeats", type=int, default=3, help="how often to train each (default 3)")
-    return parser.parse_args()
 
 
-def main():
-    settings = parse_arguments()
-    numba.set_num_threads(settings.threads)
-    train, test = (graded_lists(settings.queries, settings.longest, settings.features, seed) for seed in (0, 1))
-    results = race(contenders(train, settings.threads), test, settings.repeats)
-    versions = (f"{name} {importlib.import_module(name).__version__}" for name in ("lightgbm", "xgboost", "numba"))
-    print(f"{machine('cpu')}, {settings.threads} threads ({numba.threading_layer()})\n{', '.join(versions)}")
-    print(f"{settings.queries:,} lists, {len(train.labels):,} documents, {settings.features} features\n")
-    print(table(results))
+def prepare(parser, options):
+    """Set the threads and make the lists, to train on and to test with."""
+    numba.set_num_threads(options.threads)
+    if options.quick:
+        options.queries, options.longest, options.features = 20, 20, 8
+    options.train, options.test = (
+        graded_lists(options.queries, options.longest, options.features, seed) for seed in (0, 1)
+    )
+
+
+def conditions(options):
+    """Return what is trained on, in words."""
+    return f"{options.queries:,} lists, {len(options.train.labels):,} documents, {options.features} features"
+
+
+benchmark = Benchmark(
+    __doc__,
+    "boosting",
+    HEADER,
+    WIDTHS,
+    packages=("lightgbm", "xgboost"),
+    repeats=3,
+    add_options=add_options,
+    prepare=prepare,
+    conditions=conditions,
+)
+
+
+@benchmark.row("trainings")
+def trainings(sweep):
+    options = sweep.options
+    results = train_in_turns(candidates(options.train, options.threads), options.test, options.repeats)
+    for names, at_rates in results.items():
+        for rate, trained in at_rates.items():
+            sweep.rows += [{"work": ", ".join(names), "rate": rate, **asdict(result)} for result in trained]
+        yield Line(cells(names, at_rates))
 
 
 if __name__ == "__main__":
-    main()
+    benchmark.main()

@@ -1,33 +1,35 @@
 """Time the loss of all pairs of query groups, with its gradient, side by side with what array libraries do.
 
 They write all pairs of a list out: PyTorch here as a matrix of the score differences, and rax under jax.jit likewise.
-numbarank sorts, or walks over the pairs where they are few. Every number is a ratio of times that were taken in turns
+numbarank sorts, or looks at every pair where there are few. Every number is a ratio of times that were taken in turns
 in one process.
 """
 
-import argparse
 import functools
 import importlib
-import json
-import sys
-from pathlib import Path
 
 import numba
 import numpy as np
-from environment import described, environment
-from goals import Goal, ratio
-from memory_probe import extra_bytes
-from pictures import draw_over_length
-from races import Races
-from tables import GOAL_HEADER, LISTS, aligned, goal_cells, markdown, put_between_markers
+from bench import plots
+from bench.environment import PACKAGES
+from bench.goals import Goal, ratio
+from bench.harness import Benchmark
+from bench.memory_probe import extra_bytes
 
 import numbarank as nr
 
 OURS, TORCH, RAX, SORT = "numbarank", "torch, n x n", "rax, jit", "np.argsort"
+DISTINCT = "numbarank, all labels distinct"
 LEVELS = 5
-MANY_LEVELS = "numbarank, all labels distinct"
 LONGEST = {TORCH: 10_000, RAX: 10_000}
-ROWS = {}
+LEVEL_COUNTS = {f"{LEVELS} levels": LEVELS, "all labels distinct": None}
+STYLES = {
+    OURS: plots.BLACK,
+    DISTINCT: plots.BLACK | plots.DASHED,
+    SORT: plots.LIGHT_CROSSES,
+    TORCH: plots.GREY_SQUARES,
+    RAX: plots.GREY_TRIANGLES | {"linestyle": "--"},
+}
 
 
 class Lists:
@@ -102,153 +104,99 @@ def rax_jit(lists):
 PEERS = {TORCH: torch_matrix, RAX: rax_jit}
 
 
-def row(measure):
-    """Register a function that measures goals."""
-    ROWS[measure.__name__.replace("_", "-")] = measure
-    return measure
-
-
-class Measurements:
-    """Runs the comparisons; ``shrink`` divides the sizes for a quick look."""
-
-    def __init__(self, races, shrink):
-        self.races = races
-        self.shrink = shrink
-
-    def size(self, items):
-        """Return a row's number of items."""
-        return max(20, items // self.shrink)
-
-    def against_peers(self, lists, limits, label):
-        """Yield how many times as fast as each peer numbarank is."""
-        calls = {OURS: ours(lists)}
-        for name in limits:
-            if contestant := self.peer(name, lists):
-                calls[name] = contestant
-        times = self.races.compare(label, lists.scores.size, calls)
-        for name, limit in limits.items():
-            yield Goal(label, f"{{}} times as fast as {name}", limit, ratio(times, name, OURS), at_least=True)
-
-    def peer(self, name, lists):
-        """Return a peer's call, or None where it is not installed."""
+def installed(sweep, names, lists):
+    """Return the calls of the peers that are installed, by name."""
+    calls = {}
+    for name in names:
         try:
-            return PEERS[name](lists)
+            calls[name] = PEERS[name](lists)
         except ModuleNotFoundError as error:
-            self.races.left_out[name] = f"{error.name} is not installed"
+            sweep.leave_out(name, error)
+    return calls
 
-    def threads(self, lists, label, limit):
-        """Yield how many times as fast two threads are as one."""
-        if numba.config.NUMBA_NUM_THREADS < 2:
-            return
+
+def size(sweep, items):
+    """Return a number of items, fewer if this is only to try the script."""
+    return max(20, sweep.size(items))
+
+
+def beside_peers(sweep, lists, limits, label):
+    """Yield how many times as fast as each peer numbarank is."""
+    times = sweep.compare(label, lists.scores.size, {OURS: ours(lists), **installed(sweep, limits, lists)})
+    for name, limit in limits.items():
+        yield Goal(label, f"{{}} times as fast as {name}", limit, ratio(times, name, OURS), at_least=True)
+
+
+def on_two_threads(sweep, lists, label, limit):
+    """Yield how many times as fast two threads are as one."""
+    if numba.config.NUMBA_NUM_THREADS >= 2:
         calls = {f"{count} threads": with_threads(count, ours(lists)) for count in (1, 2)}
-        times = self.races.compare(label, lists.scores.size, calls)
-        yield Goal(label, "{} times as fast on 2 threads as on 1", limit, ratio(times, "1 threads", "2 threads"), True)
+        times = sweep.compare(label, lists.scores.size, calls)
+        measured = ratio(times, "1 threads", "2 threads")
+        yield Goal(label, "{} times as fast on 2 threads as on 1", limit, measured, at_least=True)
 
 
-@row
-def thousand(measure):
-    size = measure.size(1000)
-    yield from measure.against_peers(Lists([size] * 8), {TORCH: 100, RAX: 20}, f"8 lists of {size:,}")
+def curves(sweep):
+    """Time everybody over the length of one list, and print each time."""
+    seconds = {}
+    for length in [10**k for k in range(1, 4 if sweep.options.quick else 7)]:
+        lists, distinct = Lists([length]), Lists([length], levels=None)
+        peers = [name for name, longest in LONGEST.items() if length <= longest]
+        calls = {OURS: ours(lists), DISTINCT: ours(distinct), SORT: functools.partial(np.argsort, lists.scores)}
+        for name, times in sweep.compare("one list", length, calls | installed(sweep, peers, lists)).items():
+            seconds.setdefault(name, {})[length] = times.median
+            print(f"{length:>10,}  {name:<34}{times.median * 1e6:>14,.1f} µs", flush=True)
+    return plots.Plot({"": seconds}, STYLES, "items in the list", "loss and gradient (s)")
 
 
-@row
-def ten_thousand(measure):
-    size = measure.size(10_000)
-    yield from measure.against_peers(Lists([size]), {TORCH: 1000}, f"1 list of {size:,}")
+benchmark = Benchmark(__doc__, "lists", packages=(*PACKAGES, "rax"), shrink=1000, curves=curves)
 
 
-@row
-def million(measure):
+@benchmark.row("thousand")
+def thousand(sweep):
+    length = size(sweep, 1000)
+    yield from beside_peers(sweep, Lists([length] * 8), {TORCH: 100, RAX: 20}, f"8 lists of {length:,}")
+
+
+@benchmark.row("ten-thousand")
+def ten_thousand(sweep):
+    length = size(sweep, 10_000)
+    yield from beside_peers(sweep, Lists([length]), {TORCH: 1000}, f"1 list of {length:,}")
+
+
+@benchmark.row("million")
+def million(sweep):
     """Compare one long list with the sort of its scores alone."""
-    size = measure.size(1_000_000)
-    for levels, limit, words in ((LEVELS, 6, f"{LEVELS} levels"), (None, 20, "all labels distinct")):
-        lists = Lists([size], levels)
-        label = f"1 list of {size:,}, {words}"
-        times = measure.races.compare(
-            label, size, {OURS: ours(lists), SORT: functools.partial(np.argsort, lists.scores)}
-        )
+    length = size(sweep, 1_000_000)
+    for (words, levels), limit in zip(LEVEL_COUNTS.items(), (6, 20), strict=True):
+        lists, label = Lists([length], levels), f"1 list of {length:,}, {words}"
+        times = sweep.compare(label, length, {OURS: ours(lists), SORT: functools.partial(np.argsort, lists.scores)})
         yield Goal(label, "{} of np.argsort's time", limit, ratio(times, OURS, SORT), at_least=False)
 
 
-@row
-def web_search(measure):
+@benchmark.row("web-search")
+def web_search(sweep):
     """Compare lists as long as those of the MSLR-WEB data with padded ones."""
-    lengths = np.random.default_rng(1).multinomial(measure.size(5000), np.full(43, 1 / 43))
-    yield from measure.against_peers(Lists(lengths), {RAX: 10}, f"{lengths.size} lists, {lengths.sum():,} documents")
+    lengths = np.random.default_rng(1).multinomial(size(sweep, 5000), np.full(43, 1 / 43))
+    yield from beside_peers(sweep, Lists(lengths), {RAX: 10}, f"{lengths.size} lists, {lengths.sum():,} documents")
 
 
-@row
-def threads(measure):
-    queries = measure.size(10_000)
-    lists = Lists([100] * queries)
-    yield from measure.threads(lists, f"{queries:,} lists of 100", 1.7)
-    long = measure.size(500_000)
+@benchmark.row("threads")
+def threads(sweep):
+    queries = size(sweep, 10_000)
+    yield from on_two_threads(sweep, Lists([100] * queries), f"{queries:,} lists of 100", 1.7)
+    long = size(sweep, 500_000)
     lists = Lists([long] + [100] * (long // 200))
-    yield from measure.threads(lists, f"1 list of {long:,} and {long // 200:,} of 100", 1.4)
+    yield from on_two_threads(sweep, lists, f"1 list of {long:,} and {long // 200:,} of 100", 1.4)
 
 
-@row
-def memory(measure):
-    size = measure.size(1_000_000)
-    for levels, words in ((LEVELS, f"{LEVELS} levels"), (None, "all labels distinct")):
-        octets = extra_bytes(ours(Lists([size], levels))) / size
-        yield Goal(f"extra memory, 1 list of {size:,}, {words}", "{} bytes an item", 40, octets, at_least=False)
-
-
-def sweep(measure, lengths):
-    """Time everybody over the length of one list; return seconds by name and length."""
-    seconds = {}
-    for length in lengths:
-        lists, distinct = Lists([length]), Lists([length], levels=None)
-        calls = {OURS: ours(lists), MANY_LEVELS: ours(distinct), SORT: functools.partial(np.argsort, lists.scores)}
-        for name, longest in LONGEST.items():
-            if length <= longest and (contestant := measure.peer(name, lists)):
-                calls[name] = contestant
-        for name, times in measure.races.compare("one list", length, calls).items():
-            seconds.setdefault(name, {})[length] = times.median
-            print(f"{length:>10,}  {name:<34}{times.median * 1e6:>14,.1f} µs", flush=True)
-    return seconds
-
-
-def main():
-    options = parse_arguments()
-    races = Races((), options.seconds) if not options.quick else Races((), 0.05, 0.001, 2)
-    measure = Measurements(races, 1000 if options.quick else 1)
-    where = environment("cpu")
-    description = f"{described(where)}; float32"
-    print(f"{description}\n\n{aligned(GOAL_HEADER)}")
-    reached = []
-    for name in options.rows:
-        for goal in ROWS[name](measure):
-            print(aligned(goal_cells(goal)), flush=True)
-            reached.append(goal)
-    for name, reason in races.left_out.items():
-        print(f"left out: {name}: {reason}")
-    if options.plot:
-        draw_over_length(
-            sweep(measure, [10**k for k in range(1, 4 if options.quick else 7)]), options.plot, description
-        )
-    if options.markdown:
-        put_between_markers(options.markdown, markdown(reached, description), LISTS)
-    if options.json:
-        record = {**where, "goals": [goal.as_dict() for goal in reached], "rows": races.rows}
-        Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
-
-
-def parse_arguments():
-    """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=lambda text: text.split(","), default=list(ROWS), help=f"of {','.join(ROWS)}")
-    parser.add_argument("--seconds", type=float, default=3.0, help="about how long each comparison takes (default 3)")
-    parser.add_argument("--quick", action="store_true", help="small and short: to try the script, no figures")
-    parser.add_argument("--json", metavar="FILE", help="write every comparison and goal")
-    parser.add_argument("--plot", metavar="FILE", help="draw the time over the length of a list")
-    parser.add_argument("--markdown", metavar="FILE", help="put the goals' table between the markers of this document")
-    options = parser.parse_args()
-    if unknown := [name for name in options.rows if name not in ROWS]:
-        parser.error(f"--rows: unknown: {', '.join(unknown)}; known: {', '.join(ROWS)}")
-    return options
+@benchmark.row("memory")
+def memory(sweep):
+    length = size(sweep, 1_000_000)
+    for words, levels in LEVEL_COUNTS.items():
+        per_item = extra_bytes(ours(Lists([length], levels))) / length
+        yield Goal(f"extra memory, 1 list of {length:,}, {words}", "{} bytes an item", 40, per_item, at_least=False)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark.main()

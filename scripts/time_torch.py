@@ -3,23 +3,33 @@
 Every ratio is one of times that were taken in turns in one process, on the same float32 tensors.
 """
 
-import argparse
-import json
-from pathlib import Path
-
 import numba
 import torch
-from environment import described, environment
-from goals import Goal
-from races import Races
-from tables import counted, put_between_markers, seconds, table
+from bench.goals import VERDICTS, Goal
+from bench.harness import Benchmark, Line
+from bench.tables import counted, seconds
 
 import numbarank.torch
 
 OURS, TORCH = "numbarank.torch", "torch"
+LOSSES = {OURS: numbarank.torch.margin_ranking_loss, TORCH: torch.nn.functional.margin_ranking_loss}
 SIZES = [1, 1000, 10_000, 100_000, 1_000_000]
 MARGIN = 0.2
-HEADER = ("pairs", TORCH, OURS, "goal", "measured", "reached")
+HEADER, WIDTHS = ("pairs", TORCH, OURS, "goal", "measured", "reached"), (16, 9, 15, 36, 8, 7)
+
+benchmark = Benchmark(__doc__, "times", HEADER, WIDTHS)
+
+
+@benchmark.row("sizes")
+def sizes(sweep):
+    torch.set_num_threads(numba.get_num_threads())
+    for size in SIZES[:3] if sweep.options.quick else SIZES:
+        calls = {name: training_step(loss, size) for name, loss in LOSSES.items()}
+        times = sweep.compare("forward and backward", size, calls)
+        ours, torchs = times[OURS].median, times[TORCH].median
+        goal = goal_of(size, torchs / ours)
+        cells = counted(size), seconds(torchs), seconds(ours), goal.target, goal.shown, VERDICTS[goal.reached]
+        yield Line(cells, goal)
 
 
 def training_step(loss, size):
@@ -35,17 +45,6 @@ def training_step(loss, size):
     return step
 
 
-def measure(races, size):
-    """Race both and return a row of the table, and the goal in it."""
-    losses = {OURS: numbarank.torch.margin_ranking_loss, TORCH: torch.nn.functional.margin_ranking_loss}
-    calls = {name: training_step(loss, size) for name, loss in losses.items()}
-    times = races.compare("forward and backward", size, calls)
-    ours, torchs = times[OURS].median, times[TORCH].median
-    goal = goal_of(size, torchs / ours)
-    reached = {True: "yes", False: "no"}[goal.reached]
-    return (counted(size), seconds(torchs), seconds(ours), goal.target, goal.shown, reached), goal
-
-
 def goal_of(size, ratio):
     """Return the goal for a number of pairs: many times as fast for many, a bearable cost of the call for few."""
     if size <= 10_000:
@@ -53,30 +52,5 @@ def goal_of(size, ratio):
     return Goal(counted(size), "{} times as fast as torch", 4 if size >= 1_000_000 else 2.5, ratio, at_least=True)
 
 
-def main():
-    options = parse_arguments()
-    torch.set_num_threads(numba.get_num_threads())
-    races = Races((), options.seconds) if not options.quick else Races((), 0.05, 0.001, 2)
-    where = environment("cpu")
-    print(f"{described(where)}\n")
-    rows, goals = zip(*(measure(races, size) for size in (SIZES[:3] if options.quick else SIZES)), strict=True)
-    print(table(HEADER, rows))
-    if options.markdown:
-        put_between_markers(options.markdown, f"{described(where)}\n\n{table(HEADER, rows)}", "times")
-    if options.json:
-        record = {**where, "goals": [goal.as_dict() for goal in goals], "rows": races.rows}
-        Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
-
-
-def parse_arguments():
-    """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3.0, help="about how long each comparison takes (default 3)")
-    parser.add_argument("--quick", action="store_true", help="few pairs and short: to try the script, no figures")
-    parser.add_argument("--json", metavar="FILE", help="write every comparison and goal")
-    parser.add_argument("--markdown", metavar="FILE", help="put the table between the markers of this document")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    main()
+    benchmark.main()

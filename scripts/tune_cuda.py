@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from contestants import OURS, OUT
-from tables import seconds
+from bench.peers import OURS, OUT
+from bench.tables import seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = "16M"
@@ -34,8 +34,8 @@ class Tunable(NamedTuple):
 
 
 TUNABLES = {
-    "threads a block": Tunable("numbarank/_cuda/driver.py", r"THREADS = .*else ", (128, 256, 512)),
-    "blocks a processor": Tunable("numbarank/_cuda/driver.py", r"_BLOCKS_A_PROCESSOR = ", (8, 16, 32)),
+    "threads per block": Tunable("numbarank/_cuda/driver.py", r"THREADS = .*else ", (128, 256, 512)),
+    "blocks per processor": Tunable("numbarank/_cuda/driver.py", r"_BLOCKS_A_PROCESSOR = ", (8, 16, 32)),
     "bytes read at a time": Tunable("numbarank/_cuda/vectors.py", r"BYTES = ", (8, 16)),
 }
 
@@ -43,7 +43,7 @@ TUNABLES = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default=SIZE, help=f"how many pairs (default {SIZE})")
-    parser.add_argument("--quick", action="store_true", help="short races: to try the script, no figures")
+    parser.add_argument("--quick", action="store_true", help="short times: to try the script, no figures")
     options = parser.parse_args()
     for name, tried in tune(options.size, options.quick):
         print(f"{name:<24} {described(tried)}", flush=True)
@@ -87,17 +87,8 @@ def set_value(folder, tunable, value):
 def seconds_of(folder, size, quick):
     """Return the seconds that a loss and its gradients take with a copy of the package."""
     record = Path(folder, "record.json")
-    command = [
-        sys.executable,
-        ROOT / "scripts/time_margin_ranking.py",
-        "--device",
-        "cuda",
-        "--sizes",
-        size,
-        "--peers",
-        "",
-    ]
-    command += ["--seconds", "1", "--json", record, *["--quick"] * quick]
+    options = ["--device=cuda", f"--sizes={size}", "--peers=", "--seconds=1", f"--json={record}", *["--quick"] * quick]
+    command = [sys.executable, ROOT / "scripts/time_margin_ranking.py", *options]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": folder}, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")

@@ -436,7 +436,7 @@ def test_thread_pools_live_beside_each_other(lightgbm, xgboost, imports):
 
 
 @pytest.fixture
-def race(monkeypatch):
+def script(monkeypatch):
     """The timing script, everything on one thread: then shares of the time are the same on a busy machine."""
     monkeypatch.syspath_prepend(SCRIPTS)
     before = numba.get_num_threads()
@@ -446,14 +446,14 @@ def race(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["LightGBM", "XGBoost"])
-def test_as_good_as_the_librarys_own_at_a_fifth_of_the_training_time(race, name, capsys):
+def test_as_good_as_the_librarys_own_at_a_fifth_of_the_training_time(script, name, capsys):
     imported(name.lower())
-    train, test = (race.graded_lists(300, 80, 136, seed) for seed in (0, 1))
-    library = getattr(race, name)(train, threads=1)
-    own = race.measure(library, library.own, 0.1, test)  # of the two rates, its better one
+    train, test = (script.graded_lists(300, 80, 136, seed) for seed in (0, 1))
+    library = getattr(script, name)(train, threads=1)
+    own = script.measure(library, library.own, 0.1, test)  # of the two rates, its better one
     library.train(library.ours(), 0.3, rounds=1)  # compiles
     for power in (1, 2):
-        ours = race.measure(library, library.ours(power=power), 0.3, test)
+        ours = script.measure(library, library.ours(power=power), 0.3, test)
         with capsys.disabled():
             print(
                 f"\n{name}, power {power}: NDCG@10 {ours.ndcg:.3f}, {library.own} {own.ndcg:.3f}; "

@@ -8,7 +8,7 @@ import pytest
 pytestmark = pytest.mark.usefixtures("cpu")
 
 ROOT = Path(__file__).parent.parent
-WHERE = {"machine": "a machine", "versions": {"numpy": "2"}, "threads": 2, "threading_layer": "omp"}
+WHERE = {"machine": "a machine", "versions": {"numpy": "2"}, "threads": 2, "threading_layer": "omp", "load_before": 0}
 PRINT_TIME = "import time; print(time.monotonic())"
 
 
@@ -41,7 +41,7 @@ class Launches:
         return {"jax": 2, "cold": 3}.get(name, 1) * (10 if self.seen.count(name) == 1 else 1)
 
 
-def test_contestants_take_turns_and_the_first_launches_do_not_count(script, processes):
+def test_peers_take_turns_and_the_first_launches_do_not_count(script, processes):
     launch = Launches(processes)
     results, left_out = script.measure(script.ROWS["nine-ways"], {"numbarank": ROOT}, 2, launch)
     assert launch.seen == ["cold", "warm", "jax"] * 3
@@ -122,12 +122,15 @@ def test_programs_are_python(script, processes):
 
 
 def test_options(script, capsys):
-    assert script.parse_arguments([]).rows == list(script.ROWS)
-    assert script.parse_arguments([]).packages == {"numbarank": ROOT}
-    quick = script.parse_arguments(["--quick"])
+    assert script.benchmark.parse_arguments([]).rows == list(script.ROWS)
+    assert script.benchmark.parse_arguments([]).packages == {"numbarank": ROOT}
+    quick = script.benchmark.parse_arguments(["--quick"])
     assert (quick.rows, quick.repeats) == (["forward"], 1)
-    assert script.parse_arguments(["--quick", "--rows", "list-20k,gradients"]).rows == ["list-20k", "gradients"]
-    two = script.parse_arguments(["--package", f"before={ROOT}", "--package", str(ROOT)]).packages
+    assert script.benchmark.parse_arguments(["--quick", "--rows", "list-20k,gradients"]).rows == [
+        "list-20k",
+        "gradients",
+    ]
+    two = script.benchmark.parse_arguments(["--package", f"before={ROOT}", "--package", str(ROOT)]).packages
     assert two == {"before": ROOT, ROOT.name: ROOT}
     for wrong, message in (
         (["--rows", "forwards"], "unknown: forwards; known: forward,"),
@@ -136,7 +139,7 @@ def test_options(script, capsys):
         (["--package", f"a={ROOT}", "--package", f"a={ROOT}"], "two of one name"),
     ):
         with pytest.raises(SystemExit):
-            script.parse_arguments(wrong)
+            script.benchmark.parse_arguments(wrong)
         assert message in capsys.readouterr().err
 
 
@@ -146,11 +149,10 @@ def test_table_goes_into_the_document_and_everything_into_the_record(script, pro
     launch = Launches(processes, failing=["torch", "torch.compile"])
     measure = script.measure
     monkeypatch.setattr(script, "measure", lambda row, packages, repeats: measure(row, packages, repeats, launch))
-    monkeypatch.setattr(script, "environment", lambda device: WHERE)
+    monkeypatch.setattr("bench.harness.environment", lambda *arguments: WHERE)
     arguments = ["--rows", "gradients", "--quick", "--markdown", str(document), "--json", str(record)]
-    monkeypatch.setattr("sys.argv", ["time_first_calls.py", *arguments])
-    script.main()
-    assert "left out: torch: torch is not installed" in capsys.readouterr().out
+    script.benchmark.main(arguments)
+    assert "left out: gradients, torch: torch is not installed" in capsys.readouterr().out
     assert document.read_text() == (
         "above\n<!-- first calls: begin -->\n\n"
         "a machine\nnumpy 2\n2 threads (omp); float32, median of 1\n\n"

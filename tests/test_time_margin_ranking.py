@@ -54,7 +54,7 @@ def run(tmp_path):
 
 
 @pytest.mark.environment
-def test_races_over_sizes(run):
+def test_sweep_over_sizes(run):
     printed, record = run("--sizes", "1,1k", "--peers", "numpy,torch")
     assert "left out: torch: torch is not installed" in printed
     assert record["left_out"] == {"torch": "torch is not installed"}
@@ -82,17 +82,17 @@ def check_figures(row):
     assert row["versions"]["numpy"] == np.__version__
 
 
-def of_the_same_race(rows, row):
+def of_the_same_comparison(rows, row):
     return [other for other in rows if (other["work"], other["pairs"]) == (row["work"], row["pairs"])]
 
 
-def median_of(rows, row, contestant):
-    (found,) = [other for other in of_the_same_race(rows, row) if other["contestant"] == contestant]
+def median_of(rows, row, name):
+    (found,) = [other for other in of_the_same_comparison(rows, row) if other["contestant"] == name]
     return found["median_seconds"]
 
 
 def kernel_medians(rows, row):
-    return [r["median_seconds"] for r in of_the_same_race(rows, row) if r["contestant"].startswith("ceiling")]
+    return [r["median_seconds"] for r in of_the_same_comparison(rows, row) if r["contestant"].startswith("ceiling")]
 
 
 @pytest.mark.environment
@@ -120,9 +120,9 @@ def test_wrong_names_are_refused(run):
     assert "unknown: tensorflow" in printed
 
 
-def test_picture_is_drawn(tmp_path):
+def test_plot_is_drawn(tmp_path):
     imported("matplotlib")
-    from pictures import draw
+    from time_margin_ranking import speed_plot
 
     rows = [
         {"work": work, "pairs": pairs, "contestant": name, "gb_per_s": speed * pairs}
@@ -130,41 +130,48 @@ def test_picture_is_drawn(tmp_path):
         for pairs in (1, 1000)
         for name, speed in (("ceiling, serial", 2.0), ("numbarank", 1.0), ("numpy", 0.1))
     ]
-    draw(rows, tmp_path / "picture.png", "a machine")
-    assert (tmp_path / "picture.png").stat().st_size > 10_000
+    plot = speed_plot(rows)
+    assert plot.panels["loss"] == {
+        "ceiling: a bare kernel that only moves them": {1: 2.0, 1000: 2000.0},
+        "numbarank": {1: 1.0, 1000: 1000.0},
+        "numpy": {1: 0.1, 1000: 100.0},
+    }
+    plot.draw(tmp_path / "plot.png", "a machine")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(("reduction", "target_dtype"), [("mean", "same"), ("sum", "int8"), ("none", "scalar")])
 @pytest.mark.parametrize("peer", ["numpy", "numexpr", "jax"])
 def test_peers_compute_the_same(peer, reduction, target_dtype):
     imported(peer)
-    import contestants
+    from bench.pairs import MARGIN, Pairs, Setting
+    from bench.peers import IMPLEMENTATIONS
 
-    setting = contestants.Setting(reduction=reduction, target_dtype=target_dtype)
-    pairs = contestants.Pairs.random(1000, setting)
-    inputs = (pairs.x1, pairs.x2, pairs.y, contestants.MARGIN, reduction)
+    setting = Setting(reduction=reduction, target_dtype=target_dtype)
+    pairs = Pairs.random(1000, setting)
+    inputs = (pairs.x1, pairs.x2, pairs.y, MARGIN, reduction)
     loss, (by_x1, by_x2, _) = reference.loss(*inputs), reference.slopes(*inputs)
-    contestant = contestants.CONTESTANTS[peer](setting)
-    np.testing.assert_allclose(contestant.forward(pairs)(), loss, rtol=1e-5, atol=1e-6)
-    for theirs, expected in zip(contestant.gradients(pairs)(), (loss, by_x1, by_x2), strict=True):
+    implementation = IMPLEMENTATIONS[peer](setting)
+    np.testing.assert_allclose(implementation.forward(pairs)(), loss, rtol=1e-5, atol=1e-6)
+    for theirs, expected in zip(implementation.gradients(pairs)(), (loss, by_x1, by_x2), strict=True):
         np.testing.assert_allclose(theirs, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_ceiling_kernels_copy_what_they_read():
-    import ceilings
+def test_bare_kernels_copy_what_they_read():
+    from bench.roofline import kernels
 
-    reads = [np.arange(n, dtype=kind) for n, kind in ((10_240, np.float32), (10_240, np.float32), (10_240, np.int8))]
+    reads = [np.arange(n, dtype=dtype) for n, dtype in ((10_240, np.float32), (10_240, np.float32), (10_240, np.int8))]
     writes = [np.zeros(10_240, np.float32) for _ in range(2)]
-    kernels = ceilings.kernels(reads, writes, parallel=False)
+    calls = kernels(reads, writes, parallel=False)
     for name in ("ceiling, serial", "ceiling, serial, prefetch, past caches"):
         for buffer in writes:
             buffer[:] = -1
-        kernels[name]()
+        calls[name]()
         np.testing.assert_array_equal(writes, reads[:2])
 
 
 def test_memory_probe_sees_temporaries_and_not_results():
-    from memory_probe import extra_bytes
+    from bench.memory_probe import extra_bytes
 
     ones = np.ones(MEGABYTE)
     assert extra_bytes(lambda: ones + ones) < MEGABYTE
@@ -172,16 +179,16 @@ def test_memory_probe_sees_temporaries_and_not_results():
 
 
 def test_large_calls_are_timed_from_memory():
-    import races
+    from bench.sweep import last_level_cache_bytes, sets_of_buffers
 
-    cache = races.last_level_cache_bytes()
-    assert races.sets_of_buffers(12_000, "cpu") == 1
-    assert races.sets_of_buffers(cache, "cpu") == 4
-    assert races.sets_of_buffers(100 * cache, "cpu") == 1
+    cache = last_level_cache_bytes()
+    assert sets_of_buffers(12_000, "cpu") == 1
+    assert sets_of_buffers(cache, "cpu") == 4
+    assert sets_of_buffers(100 * cache, "cpu") == 1
 
 
 def test_one_take_that_waits_for_a_processor_does_not_make_the_batches_short():
-    from timing import Contender, interleave
+    from bench.timing import Candidate, interleave
 
     batches = []
 
@@ -189,6 +196,6 @@ def test_one_take_that_waits_for_a_processor_does_not_make_the_batches_short():
         batches.append(len(calls))
         return 0.0001 * len(calls) + (0.02 if len(batches) == 2 else 0)
 
-    (per_call,) = interleave([Contender("quick", [lambda: None], clock)], seconds=0, min_rounds=3)
+    times = interleave([Candidate("quick", [lambda: None], clock)], seconds=0, min_rounds=3)
     assert batches[-1] == 64
-    assert per_call == pytest.approx([0.0001] * 3)
+    assert times["quick"].per_call == pytest.approx([0.0001] * 3)

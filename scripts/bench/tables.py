@@ -1,28 +1,15 @@
-"""The tables of a timing run, for a terminal and for a document."""
+"""Tables of timings, for a terminal and for a document."""
 
 from pathlib import Path
 
-from ceilings import NAME as CEILING
+from .roofline import CEILING
 
-PAIRS, LISTS = "report", "lists"
-WIDTHS = (62, 50, 12, 7)
-GOAL_HEADER = ("work", "goal", "measured", "reached")
 UNITS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
-def goal_cells(goal):
-    """Return a goal's cells: what is measured, the goal, the measured number, and whether it is reached."""
-    return goal.work, goal.target, goal.shown, {True: "yes", False: "no", None: "-"}[goal.reached]
-
-
-def aligned(cells, widths=WIDTHS):
-    """Return cells, a goal's if no widths are given, as a line for a terminal."""
+def aligned(cells, widths):
+    """Return cells as a line for a terminal."""
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
-def markdown(goals, description):
-    """Return the goals as a table for a document, under a description of the run."""
-    return f"{description}\n\n{table(GOAL_HEADER, map(goal_cells, goals))}"
 
 
 def table(header, rows):
@@ -31,7 +18,7 @@ def table(header, rows):
     return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
 
 
-def put_between_markers(path, text, name=PAIRS):
+def put_between_markers(path, text, name):
     """Replace what stands between the two markers of a name in a document."""
     first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, _, rest = Path(path).read_text().partition(first)
@@ -41,8 +28,8 @@ def put_between_markers(path, text, name=PAIRS):
     Path(path).write_text(f"{before}{first}\n\n{text}\n\n{last}{after}")
 
 
-def race_table(rows):
-    """Return one race over a size as lines for a terminal; of the ceiling's kernels, only the fastest."""
+def size_table(rows):
+    """Return the rows of one size as lines for a terminal; of the bare kernels, only the fastest."""
     first = rows[0]
     sets = first["sets_of_buffers"]
     memory = f"from memory: {sets} sets of buffers in turn" if sets > 1 else "the same buffers each time"
@@ -52,23 +39,18 @@ def race_table(rows):
     ]
     ranked = sorted(rows, key=lambda row: row["median_seconds"])
     kernels = [row for row in ranked if row["contestant"].startswith(CEILING)]
-    return lines + [_race_line(row) for row in ranked if row not in kernels[1:]]
+    return lines + [_size_line(row) for row in ranked if row not in kernels[1:]]
 
 
-def _race_line(row):
+def _size_line(row):
     times = "".join(f"{seconds(row[name]):>10}" for name in ("median_seconds", "p20_seconds", "p80_seconds"))
     share = "" if row["share_of_ceiling"] is None else f"{row['share_of_ceiling']:.2f}"
     ours = "" if row["times_numbarank"] is None else f"{row['times_numbarank']:.2f}"
     return f"{row['contestant']:<40}{times}{row['gb_per_s']:>10.3g}{share:>12}{ours:>12}"
 
 
-def counted(size):
-    """Return a number of pairs in words."""
-    return f"{size:,} pair{'' if size == 1 else 's'}"
-
-
 def first_calls(rows):
-    """Return, as lines, the longest first call of each contestant: most of it is compilation."""
+    """Return, as lines, the longest first call of each implementation: most of it is compilation."""
     longest = {}
     for row in rows:
         if not row["contestant"].startswith(CEILING):
@@ -76,6 +58,11 @@ def first_calls(rows):
             longest[key] = max(longest.get(key, 0), row["first_call_seconds"])
     lines = [f"  {work:<12}{name:<26}{seconds(taken):>10}" for (work, name), taken in longest.items()]
     return ["first call, compilation included, never part of the above (the longest over all sizes)", *lines]
+
+
+def counted(size):
+    """Return a number of pairs in words."""
+    return f"{size:,} pair{'' if size == 1 else 's'}"
 
 
 def seconds(value):

@@ -7,13 +7,14 @@ spinning, and one call that is not timed brings back what the others drove from 
 import gc
 import itertools
 import time
+from dataclasses import dataclass, field
 
 import numpy as np
 
 REST_SECONDS = 0.002
 
 
-class Contender:
+class Candidate:
     """Something to time. Making one makes each call once, and keeps the time of the very first as ``first_call``.
 
     Parameters
@@ -38,20 +39,20 @@ class Contender:
         return self.clock(list(itertools.islice(self._calls, count)))
 
 
+@dataclass
 class Times:
-    """What one contender took for a call: the first call, compilation included, and later ones, batch by batch."""
+    """What one candidate took per call: the first call, compilation included, and later ones, batch by batch."""
 
-    def __init__(self, first_call):
-        self.first_call = first_call
-        self.per_call = []
+    first_call: float
+    per_call: list = field(default_factory=list)
 
     @property
     def median(self):
-        """Seconds a call."""
+        """Seconds per call."""
         return float(np.median(self.per_call))
 
     def percentile(self, percent):
-        """Return the seconds a call that ``percent`` of the batches stayed below."""
+        """Return the seconds per call that ``percent`` of the batches stayed below."""
         return float(np.percentile(self.per_call, percent))
 
 
@@ -76,26 +77,26 @@ def event_clock(calls):
     return begin.elapsed_time(end) / 1000
 
 
-def interleave(contenders, seconds=3.0, batch_seconds=0.01, min_rounds=7, max_rounds=99, max_calls=2**16):
-    """Time the contenders in turn, round after round.
+def interleave(candidates, seconds=3.0, batch_seconds=0.01, min_rounds=7, max_rounds=99, max_calls=2**16):
+    """Time the candidates in turn, round after round.
 
     Parameters
     ----------
-    contenders : sequence of Contender
+    candidates : sequence of Candidate
     seconds : float
         About how long all rounds together may take; ``min_rounds`` are made in any case.
     batch_seconds : float
-        About how long the calls of one contender in one round take; a longer call is made once.
+        About how long the calls of one candidate in one round take; a longer call is made once.
     max_calls : int
         The most calls in a batch, whatever the clock says: that of an emulated device hardly moves.
 
     Returns
     -------
-    list of list of float
-        For each contender its seconds a call, one number a round.
+    dict of Times
+        By the name of each candidate.
     """
-    counts = [_calls_a_batch(contender, batch_seconds, max_calls) for contender in contenders]
-    per_call = [[] for _ in contenders]
+    counts = [_calls_per_batch(candidate, batch_seconds, max_calls) for candidate in candidates]
+    times = {candidate.name: Times(candidate.first_call) for candidate in candidates}
     gc.collect()
     gc.disable()
     try:
@@ -103,26 +104,26 @@ def interleave(contenders, seconds=3.0, batch_seconds=0.01, min_rounds=7, max_ro
         for done in range(max_rounds):
             if done >= min_rounds and time.perf_counter() - start > seconds:
                 break
-            for contender, count, times in zip(contenders, counts, per_call, strict=True):
-                times.append(_batch_seconds(contender, count) / count)
+            for candidate, count in zip(candidates, counts, strict=True):
+                times[candidate.name].per_call.append(_batch_seconds(candidate, count) / count)
     finally:
         gc.enable()
-    return per_call
+    return times
 
 
-def _batch_seconds(contender, count):
+def _batch_seconds(candidate, count):
     time.sleep(REST_SECONDS)
-    contender.seconds(1)
-    return contender.seconds(count)
+    candidate.seconds(1)
+    return candidate.seconds(count)
 
 
-def _calls_a_batch(contender, batch_seconds, max_calls):
+def _calls_per_batch(candidate, batch_seconds, max_calls):
     count = 1
-    while (elapsed := _undisturbed_seconds(contender, count)) < batch_seconds / 2 and count < max_calls:
+    while (elapsed := _undisturbed_seconds(candidate, count)) < batch_seconds / 2 and count < max_calls:
         count *= 2
     return max(1, round(count * min(1, batch_seconds / elapsed)))
 
 
-def _undisturbed_seconds(contender, count):
+def _undisturbed_seconds(candidate, count):
     """Return the least of a few takes: one that waited for a processor says nothing of the calls."""
-    return min(contender.seconds(count) for _ in range(3))
+    return min(candidate.seconds(count) for _ in range(3))

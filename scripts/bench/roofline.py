@@ -1,7 +1,7 @@
-"""The memory ceiling: bare numba kernels that move the bytes that a loss must move, and compute next to nothing.
+"""The memory roofline: bare numba kernels that move the bytes that a loss must move, and compute next to nothing.
 
-A naive kernel is no ceiling, so there are several: serial and parallel, with and without prefetching one page ahead,
-with ordinary stores and with stores that bypass the caches. The fastest of them counts.
+A naive kernel does not reach it, so there are several: serial and parallel, with and without prefetching one page
+ahead, with ordinary stores and with stores that bypass the caches. The fastest of them counts.
 """
 
 import functools
@@ -18,11 +18,11 @@ ROW = 64
 LINE = 64 // WORD.itemsize
 PAGE = 4096 // WORD.itemsize
 BLOCK = 4096
-NAME = "ceiling"
+CEILING = "ceiling"
 
 
-def _element(context, builder, kind, array, index):
-    data = cgutils.create_struct_proxy(kind)(context, builder, array).data
+def _element(context, builder, array_type, array, index):
+    data = cgutils.create_struct_proxy(array_type)(context, builder, array).data
     return builder.gep(data, [index])
 
 
@@ -33,8 +33,8 @@ def _prefetch(typing_context, array, index):
     def generate(context, builder, signature, arguments):
         integer = ir.IntType(32)
         pointer = builder.bitcast(_element(context, builder, array, *arguments), cgutils.voidptr_t)
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, integer, integer, integer])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        function_type = ir.FunctionType(ir.VoidType(), [pointer.type, integer, integer, integer])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
         read, keep_close, data = integer(0), integer(3), integer(1)
         builder.call(function, [pointer, read, keep_close, data])
         return context.get_dummy_value()
@@ -117,7 +117,7 @@ def kernels(reads, writes, parallel=True):
     """
     threads = ("serial", "parallel") if parallel else ("serial",)
     choices = itertools.product(threads, ("", "prefetch"), ("", "past caches") if writes else ("",))
-    return {", ".join(filter(None, (NAME, *words))): _prepared(words, reads, writes) for words in choices}
+    return {", ".join(filter(None, (CEILING, *words))): _prepared(words, reads, writes) for words in choices}
 
 
 def _prepared(words, reads, writes):
@@ -131,21 +131,14 @@ def _prepared(words, reads, writes):
 
 def _as_words(array):
     """Return the memory of a contiguous array as machine words."""
-    octets = array.reshape(-1).view(np.uint8)
-    return octets[: octets.size // WORD.itemsize * WORD.itemsize].view(WORD)
+    memory = array.reshape(-1).view(np.uint8)
+    return memory[: memory.size // WORD.itemsize * WORD.itemsize].view(WORD)
 
 
-@njit(parallel=True)
-def start_threads(numbers):
-    """Start numba's threads, so that it can tell its threading layer."""
-    for k in prange(numbers.size):
-        numbers[k] = k
-
-
-def device_copy(octets):
-    """Return a call that copies on a CUDA device, by the name; it reads and writes ``octets`` bytes in all."""
+def device_copy(size):
+    """Return a call that copies on a CUDA device, by the name; it reads and writes ``size`` bytes in all."""
     from numba import cuda
 
-    source = cuda.to_device(np.zeros(max(octets // 2, 1), np.uint8))
+    source = cuda.to_device(np.zeros(max(size // 2, 1), np.uint8))
     destination = cuda.device_array_like(source)
-    return {f"{NAME}, device copy": functools.partial(destination.copy_to_device, source)}
+    return {f"{CEILING}, device copy": functools.partial(destination.copy_to_device, source)}

@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+SCRIPTS = Path(__file__).resolve().parents[1]
+ROOT = SCRIPTS.parent
 COMPILED_CODE = ("NUMBARANK_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
 
 PAIRS = """
@@ -66,7 +67,7 @@ class Program:
 
     source: str
     cache: str | None = None
-    package: Path = HERE.parent
+    package: Path = ROOT
 
 
 PEERS = {
@@ -86,7 +87,7 @@ FLOORS = {  # what our own first call cannot do without
 }
 
 
-def cold_and_warm(source, cache, package=HERE.parent, name="numbarank"):
+def cold_and_warm(source, cache, package=ROOT, name="numbarank"):
     """Return, by name, a program with an empty disk cache at each launch, and with one that earlier launches filled."""
     return {f"{name} cold": Program(source, None, package), f"{name} warm": Program(source, cache, package)}
 
@@ -130,18 +131,18 @@ def in_turns(programs, repeats, launch=launch):
 
 
 def extra_memory(dtype, sizes):
-    """Return the cases of ``memory_probe.py`` for one dtype, or None where it fails."""
+    """Return the cases of :mod:`memory_probe` for one dtype, or None where it fails."""
     trimmed_at_once = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    finished = _python([str(HERE / "memory_probe.py"), dtype, *map(str, sizes)], **trimmed_at_once)
+    finished = _python(["-m", "bench.memory_probe", dtype, *map(str, sizes)], folder=SCRIPTS, **trimmed_at_once)
     return json.loads(finished.stdout) if finished.returncode == 0 else None
 
 
-def _python(arguments, package=HERE.parent, **variables):
-    """Run Python, where the numbarank of a folder comes before all others."""
+def _python(arguments, package=ROOT, folder=None, **variables):
+    """Run Python in a folder, where the numbarank of a package's folder comes before all others."""
     path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=package,
+        cwd=folder or package,
         env={**os.environ, "PYTHONPATH": path, **variables},
         capture_output=True,
         text=True,

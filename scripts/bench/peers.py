@@ -1,79 +1,26 @@
 """Numbarank and its peers, each in its own best way of computing a margin ranking loss and its gradients.
 
-A contestant is made for one :class:`Setting`. Its ``forward`` and ``gradients`` take :class:`Pairs` and return a call
-without arguments: to time it is to time the loss alone, on arrays that are where the contestant wants them.
+An implementation is made for one :class:`Setting`. Its ``forward`` and ``gradients`` take :class:`Pairs` and return a
+call without arguments: to time it is to time the loss alone, on arrays that are where the implementation wants them.
 """
 
 import functools
 import importlib
-from dataclasses import dataclass
 
+import numba
 import numpy as np
-import timing
 
 import numbarank as nr
 
-MARGIN = 0.5
+from .pairs import MARGIN
+from .timing import event_clock
 
 OURS = "numbarank"
 OUT = "numbarank out="
 TENSOR = "numbarank Tensor"
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What all contestants of a race have in common."""
-
-    dtype: str = "float32"
-    target_dtype: str = "same"
-    reduction: str = "mean"
-    device: str = "cpu"
-
-    def numpy_dtype(self):
-        """Return the scores' dtype; bfloat16 comes from ml_dtypes."""
-        if self.dtype == "bfloat16":
-            return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
-        return np.dtype(self.dtype)
-
-    def bytes_a_pair(self, work):
-        """Return the bytes that must move for a pair: scores and target in, gradients and 'none' losses out."""
-        size = self.numpy_dtype().itemsize
-        target = {"same": size, "int8": 1, "scalar": 0}[self.target_dtype]
-        return size * (2 + self.arrays_written(work)) + target
-
-    def arrays_written(self, work):
-        """Return how many arrays of the scores' size a call returns."""
-        return (2 if work == "gradients" else 0) + (self.reduction == "none")
-
-
-FLOAT32 = Setting()
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """One set of inputs in host memory; the target is an array or a number."""
-
-    x1: np.ndarray
-    x2: np.ndarray
-    y: np.ndarray | float
-
-    @classmethod
-    def random(cls, size, setting, seed=0):
-        """Return scores of ordinary size, half of them in the wrong order."""
-        rng = np.random.default_rng(seed)
-        dtype = setting.numpy_dtype()
-        x1, x2 = (rng.standard_normal(size, np.float32).astype(dtype, copy=False) for _ in range(2))
-        if setting.target_dtype == "scalar":
-            return cls(x1, x2, 1.0)
-        y = rng.integers(0, 2, size, np.int8) * np.int8(2) - np.int8(1)
-        return cls(x1, x2, y if setting.target_dtype == "int8" else y.astype(dtype))
-
-    def arrays(self):
-        """Return the inputs that are arrays."""
-        return [x for x in (self.x1, self.x2, self.y) if isinstance(x, np.ndarray)]
-
-
-class Contestant:
+class Implementation:
     """What numbarank and the peers share; ``clock`` times their calls, None being the host's."""
 
     devices = ("cpu",)
@@ -85,7 +32,7 @@ class Contestant:
             raise RuntimeError(f"runs on {' and '.join(self.devices)} only")
 
     def mean_loss(self, result):
-        """Return the mean of the losses that a call returned, to tell whether all contestants compute the same."""
+        """Return the mean of the losses that a call returned, to tell whether all implementations compute the same."""
         while isinstance(result, tuple):
             result = result[0]
         return float(np.mean(self.to_host(result), dtype=np.float64))
@@ -95,14 +42,14 @@ class Contestant:
         return np.asarray(loss).astype(np.float64)
 
 
-class Numbarank(Contestant):
+class Numbarank(Implementation):
     """The public functions."""
 
     devices = ("cpu", "cuda")
 
     def __init__(self, setting):
         super().__init__(setting)
-        self.clock = timing.event_clock if setting.device == "cuda" else None
+        self.clock = event_clock if setting.device == "cuda" else None
         self._options = {"margin": MARGIN, "reduction": setting.reduction}
 
     def forward(self, pairs):
@@ -156,7 +103,7 @@ class NumbarankTensor(Numbarank):
         return forward_and_backward
 
 
-class NumPy(Contestant):
+class NumPy(Implementation):
     """The formula written out in NumPy."""
 
     def forward(self, pairs):
@@ -191,7 +138,7 @@ class NumExpr(NumPy):
         if setting.dtype not in ("float32", "float64"):
             raise RuntimeError(f"has no {setting.dtype}")
         self._module = importlib.import_module("numexpr")
-        self._module.set_num_threads(thread_count())
+        self._module.set_num_threads(numba.get_num_threads())
 
     def forward(self, pairs):
         names = self._names(pairs)
@@ -217,7 +164,7 @@ class NumExpr(NumPy):
         return {"a": pairs.x1, "b": pairs.x2, "y": y, **constants}
 
 
-class Torch(Contestant):
+class Torch(Implementation):
     """``torch.nn.functional.margin_ranking_loss``, eager; gradients into the ``.grad`` of two leaves."""
 
     devices = ("cpu", "cuda")
@@ -225,8 +172,8 @@ class Torch(Contestant):
     def __init__(self, setting):
         super().__init__(setting)
         self._torch = importlib.import_module("torch")
-        self._torch.set_num_threads(thread_count())
-        self.clock = timing.event_clock if setting.device == "cuda" else None
+        self._torch.set_num_threads(numba.get_num_threads())
+        self.clock = event_clock if setting.device == "cuda" else None
         self._loss = self._torch.nn.functional.margin_ranking_loss
 
     def forward(self, pairs):
@@ -275,7 +222,7 @@ class TorchCompile(Torch):
         self._loss = self._torch.compile(self._loss, dynamic=False)
 
 
-class Jax(Contestant):
+class Jax(Implementation):
     """``jax.jit`` of the formula and of its ``value_and_grad``, waiting for each result; arrays on the device."""
 
     devices = ("cpu", "cuda")
@@ -320,7 +267,7 @@ class Jax(Contestant):
         return [self._jax.device_put(x, self._device) for x in (pairs.x1, pairs.x2, pairs.y)]
 
 
-CONTESTANTS = {
+IMPLEMENTATIONS = {
     OURS: Numbarank,
     OUT: NumbarankOut,
     TENSOR: NumbarankTensor,
@@ -330,10 +277,4 @@ CONTESTANTS = {
     "jax": Jax,
     "numexpr": NumExpr,
 }
-PEERS = tuple(CONTESTANTS)[3:]
-PACKAGES = {"torch.compile": "torch"}
-
-
-def thread_count():
-    """Return how many threads numba takes: the peers get as many."""
-    return importlib.import_module("numba").get_num_threads()
+PEERS = tuple(IMPLEMENTATIONS)[3:]

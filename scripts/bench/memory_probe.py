@@ -13,7 +13,9 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
-from contestants import Numbarank, NumbarankOut, Pairs, Setting
+
+from .pairs import Pairs, Setting
+from .peers import Numbarank, NumbarankOut
 
 RESIDENT_READINGS = 3
 

@@ -1,29 +1,40 @@
 """Where a timing run took place: machine, versions, threads."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 from pathlib import Path
 
-import ceilings
 import numba
 import numpy as np
-from contestants import PACKAGES, PEERS
 
 import numbarank as nr
 
+PACKAGES = ("torch", "jax", "numexpr")
 
-def environment(device):
+
+def environment(device="cpu", packages=PACKAGES):
     """Return what a row must name: machine, versions, threads and threading layer, and how busy others keep it."""
-    names = ["numpy", "numba", "llvmlite", *dict.fromkeys(PACKAGES.get(peer, peer) for peer in PEERS)]
     versions = {"python": platform.python_version(), "numbarank": nr.__version__}
+    for name in ("numpy", "numba", "llvmlite", *packages):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    _start_threads(np.empty(1000))
     return {
         "machine": machine(device),
-        "versions": versions | {name: version for name in names if (version := _version(name))},
+        "versions": versions,
         "threads": numba.get_num_threads(),
-        "threading_layer": _threading_layer(),
+        "threading_layer": numba.threading_layer(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
+
+
+@numba.njit(parallel=True)
+def _start_threads(numbers):
+    """Start numba's threads, so that it can tell its threading layer."""
+    for k in numba.prange(numbers.size):
+        numbers[k] = k
 
 
 def described(where):
@@ -32,19 +43,7 @@ def described(where):
     return f"{where['machine']}\n{versions}\n{where['threads']} threads ({where['threading_layer']})"
 
 
-def _version(package):
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _threading_layer():
-    ceilings.start_threads(np.empty(1000))
-    return numba.threading_layer()
-
-
-def machine(device):
+def machine(device="cpu"):
     """Return the machine in words: processor, cores, memory and operating system, and the GPU where it is used."""
     words = [f"{_processor()}, {os.cpu_count()} cores"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:

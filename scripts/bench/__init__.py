@@ -1,0 +1,1 @@
+"""What the scripts share: how calls are timed, compared and shown."""

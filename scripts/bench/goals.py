@@ -1,0 +1,63 @@
+"""Goals: numbers to reach, most of them ratios of times that were taken side by side in one run."""
+
+from dataclasses import asdict, dataclass
+
+HEADER = ("work", "goal", "measured", "reached")
+WIDTHS = (62, 50, 12, 7)
+VERDICTS = {True: "yes", False: "no", None: "-"}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One number to reach.
+
+    Parameters
+    ----------
+    work : str
+        What is measured.
+    words : str
+        What the number means, with ``{}`` where it stands.
+    limit : float
+    measured : float or None
+        None where it could not be measured.
+    at_least : bool
+        Whether the limit is the lowest number that will do, or the highest.
+    """
+
+    work: str
+    words: str
+    limit: float
+    measured: float | None
+    at_least: bool
+
+    @property
+    def target(self):
+        """The goal in words."""
+        return f"{'at least' if self.at_least else 'at most'} {self.words.format(f'{self.limit:g}')}"
+
+    @property
+    def shown(self):
+        """The measured number as the table shows it, to three digits."""
+        return "not measured" if self.measured is None else f"{self.measured:.3g}"
+
+    @property
+    def reached(self):
+        """Whether the number, as it is shown, is as good as the limit; None where it was not measured."""
+        if self.measured is None:
+            return None
+        return float(self.shown) >= self.limit if self.at_least else float(self.shown) <= self.limit
+
+    def cells(self):
+        """Return the goal's cells in a table: what is measured, the goal, the number, and whether it is reached."""
+        return self.work, self.target, self.shown, VERDICTS[self.reached]
+
+    def as_dict(self):
+        """Return everything about the goal for a JSON file."""
+        return {**asdict(self), "words": self.target, "reached": self.reached}
+
+
+def ratio(times, numerator, denominator):
+    """Return the ratio of two medians, or None where one is missing."""
+    if numerator not in times or denominator not in times:
+        return None
+    return times[numerator].median / times[denominator].median
