@@ -132,11 +132,6 @@ def _weighted(weight, value):
 
 
 @inline
-def _as_it_is(weight, value):
-    return value
-
-
-@inline
 def _block_total(highs, lows, high, low):
     """Return the sum over the threads of a block, the same in each of them, by way of two shared arrays."""
     thread = cuda.threadIdx.x
@@ -231,9 +226,8 @@ def _pass_over_pairs(formula, layout, add):
 def _compute_pairs(formula, layout, width, add):
     """Return the device function that reads some neighbouring pairs, writes what is wanted and adds their losses."""
     value, slope = inline(formula.value), inline(formula.slope)
-    compute, has_weights = arrays.compute_dtype(layout.scores), layout.weights is not None
-    weigh, keep = (_weighted, _unless_zero) if has_weights else (_as_it_is, _as_it_is)
-    add_weight = add if has_weights and add is not _add_scaled else _add_nothing
+    compute = arrays.compute_dtype(layout.scores)
+    has_margins, has_weights = layout.margin is not None, layout.weights is not None
     fill_scores = _source(layout, (layout.scores, False), width).fill
     kinds = layout.target, layout.margin, layout.weights, layout.upstream
     fill_target, fill_margin, fill_weights, fill_upstream = (_source(layout, kind, width).fill for kind in kinds)
@@ -245,22 +239,30 @@ def _compute_pairs(formula, layout, width, add):
         high, low, weight_high, weight_low = sums
         a, b = cuda.local.array(width, kind), cuda.local.array(width, kind)
         c, u = cuda.local.array(width, kind), cuda.local.array(width, kind)
-        m, w = cuda.local.array(width, kind), cuda.local.array(width, kind)
         loss, by_x1 = cuda.local.array(width, kind), cuda.local.array(width, kind)
         by_x2, by_y = cuda.local.array(width, kind), cuda.local.array(width, kind)
         fill_scores(a, x1, group)
         fill_scores(b, x2, group)
         fill_target(c, y, group)
-        fill_margin(m, margin, group)
-        fill_weights(w, weights, group)
         fill_upstream(u, upstream, group)
+        if has_margins:
+            m = cuda.local.array(width, kind)
+            fill_margin(m, margin, group)
+        if has_weights:
+            w = cuda.local.array(width, kind)
+            fill_weights(w, weights, group)
         for j in range(width):
-            loss[j] = weigh(w[j], value(a[j], b[j], c[j], m[j]))
-            x, y_ = slope(a[j], b[j], c[j], m[j], weigh(w[j], u[j]))
-            by_x1[j], by_y[j] = keep(w[j], x), keep(w[j], y_)
+            distance = m[j] if has_margins else margin
+            if has_weights:
+                u[j] = _weighted(w[j], u[j])
+            loss[j] = value(a[j], b[j], c[j], distance)
+            by_x1[j], by_y[j] = slope(a[j], b[j], c[j], distance, u[j])
+            if has_weights:
+                loss[j] = _weighted(w[j], loss[j])
+                by_x1[j], by_y[j] = _unless_zero(w[j], by_x1[j]), _unless_zero(w[j], by_y[j])
+                weight_high, weight_low = add(weight_high, weight_low, _weighted(w[j], type(w[j])(1)))
             by_x2[j] = -by_x1[j]
             high, low = add(high, low, loss[j])
-            weight_high, weight_low = add_weight(weight_high, weight_low, weigh(w[j], type(w[j])(1)))
         write_losses(losses, group, loss)
         write_grad1(grad1, group, by_x1)
         write_grad2(grad2, group, by_x2)
