@@ -338,11 +338,11 @@ class _MarginRanking(_Operator):
 
     def differentiable_gradients(self, upstream, input1, input2, target, margins, weights, margin, reduction):
         """Return the gradients as torch computes them, so that they have gradients themselves."""
-        x1, x2, y = (tensor.to(upstream.dtype) for tensor in (input1, input2, target))
+        x1, x2, y = (tensor.to(upstream) for tensor in (input1, input2, target))
         difference = x1 - x2
-        active = -y * difference + (margin if margins is None else margins.to(upstream.dtype)) >= 0
+        active = -y * difference + (margin if margins is None else margins.to(upstream)) >= 0
         if weights is not None:
-            active, weights = torch.broadcast_tensors(active, weights.double())
+            active, weights = torch.broadcast_tensors(active, weights.to(upstream.device, torch.float64))
             counts = weights != 0
             share = torch.where(counts, weights / weights.sum(), 0) if reduction == "mean" else weights
             upstream, active = (upstream * share).to(y.dtype), active & counts
@@ -434,7 +434,7 @@ def _tensor(result):
     if not isinstance(result, (np.ndarray, np.generic)):
         return torch.from_dlpack(numbarank.Tensor(result))
     array = np.asarray(result)
-    if array.dtype.name == "bfloat16":
+    if array.dtype.kind == "V":  # bfloat16, whose name takes NumPy long to make
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
 

@@ -433,6 +433,10 @@ def test_weights_and_margins_widen_the_losses_of_meta_tensors():
         edge.margin_ranking_loss(x, x, x, weights=margin[:, 0])
     with pytest.raises(ValueError, match=r"margin \(4,\);.*same number of dimensions: reshape margin"):
         edge.margin_ranking_loss(x, x, x, margin[:, 0])
+    one, leaf = torch.tensor(1.0), x.clone().requires_grad_()  # numbers in host memory fit every device
+    loss = edge.margin_ranking_loss(leaf, x, one, one, weights=one)
+    (gradient,) = backward(loss, [leaf], create_graph=True)
+    assert (gradient.device.type, gradient.shape, gradient.dtype) == ("meta", (1, 3), torch.float16)
     with pytest.raises(ValueError, match=r"target \(\); all need the same number of dimensions: reshape input2"):
         edge.margin_ranking_loss(x, x[0], x[0, 0])
     with pytest.raises(ValueError, match="meta, meta, meta, cpu; all must be on one device"):
