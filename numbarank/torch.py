@@ -23,10 +23,12 @@ def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
     target: Tensor,
-    margin: float = 0.0,
+    margin: float | Tensor = 0.0,
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",
+    *,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Return what :func:`torch.nn.functional.margin_ranking_loss` returns, computed by numbarank.
 
@@ -37,8 +39,13 @@ def margin_ranking_loss(
     target : Tensor
         1 where ``input1`` should score higher, -1 where ``input2`` should. The three have the same number of dimensions
         and broadcast together; a target without dimensions stands for every pair.
-    margin, size_average, reduce, reduction
+    margin : float or Tensor, default 0.0
+        As in torch, or a margin for each pair: a Tensor that broadcasts like the target and requires no gradient.
+    size_average, reduce, reduction
         As in torch.
+    weights : Tensor, optional
+        What each pair counts, as in :func:`numbarank.margin_ranking_loss`: a Tensor like the margin's. The mean is then
+        divided by the sum of the weights.
 
     Returns
     -------
@@ -59,11 +66,17 @@ def margin_ranking_loss(
     >>> loss.backward()
     >>> loss.item(), liked.grad
     (1.5, tensor([-1., -1., -0.]))
+    >>> margin_ranking_loss(liked, disliked, torch.ones(3), margin=1.0, weights=torch.tensor([1.0, 3.0, 2.0])).item()
+    0.75
     """
     if size_average is not None or reduce is not None:
-        reduction = nn.MarginRankingLoss(margin, size_average, reduce).reduction
-    loss = _margin_ranking if torch.compiler.is_compiling() else _MarginRanking.apply
-    return loss(input1, input2, target, margin, reduction)
+        reduction = nn.MarginRankingLoss(0.0, size_average, reduce).reduction
+    _refuse_gradients(margin=margin, weights=weights)
+    margins = None
+    if isinstance(margin, Tensor):
+        margin, margins = 0.0, margin
+    loss = _margin_ranking.operator if torch.compiler.is_compiling() else _margin_ranking.apply
+    return loss(input1, input2, target, margins, weights, margin, reduction)
 
 
 class MarginRankingLoss(nn.MarginRankingLoss):
@@ -95,9 +108,9 @@ class MarginRankingLoss(nn.MarginRankingLoss):
         super().__init__(margin, size_average, reduce, reduction)
         numbarank.MarginRankingLoss(margin, reduction=self.reduction)  # refuses what is not allowed
 
-    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+    def forward(self, input1: Tensor, input2: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
         """Return the loss; see :func:`margin_ranking_loss`."""
-        return margin_ranking_loss(input1, input2, target, self.margin, reduction=self.reduction)
+        return margin_ranking_loss(input1, input2, target, self.margin, reduction=self.reduction, weights=weights)
 
     def extra_repr(self) -> str:
         """Return the settings."""
@@ -147,11 +160,10 @@ def pairwise_hinge_loss(
     >>> loss.tolist(), scores.grad.tolist()
     ([1.5, 0.0], [1.0, -1.0, 0.0, 0.0, 0.0])
     """
-    if isinstance(weights, Tensor) and weights.requires_grad:
-        raise TypeError("weights requires a gradient, and there is none by the weights: pass weights.detach()")
+    _refuse_gradients(weights=weights)
     qid, group = _host_tensor(qid), _host_tensor(group)
-    loss = _pairwise_hinge if torch.compiler.is_compiling() else _PairwiseHinge.apply
-    return loss(scores, labels, qid, group, where, margin, power, weights, reduction)
+    loss = _pairwise_hinge.operator if torch.compiler.is_compiling() else _pairwise_hinge.apply
+    return loss(scores, labels, qid, group, where, weights, margin, power, reduction)
 
 
 class PairwiseHingeLoss(nn.Module):
@@ -206,210 +218,182 @@ class PairwiseHingeLoss(nn.Module):
         return f"margin={self.margin!r}, power={self.power!r}, reduction={self.reduction!r}"
 
 
-# ---------------------------------------------------------------- margin ranking loss
+def _refuse_gradients(**constants):
+    for name, value in constants.items():
+        if isinstance(value, Tensor) and value.requires_grad:
+            raise TypeError(f"{name} requires a gradient, and there is none by the {name}: pass {name}.detach()")
 
 
-@torch.library.custom_op("numbarank::margin_ranking_loss", mutates_args=(), device_types=_DEVICES)
-def _margin_ranking(input1: Tensor, input2: Tensor, target: Tensor, margin: float, reduction: str) -> Tensor:
-    inputs = map(_array, (input1, input2, target))
-    return _tensor(numbarank.margin_ranking_loss(*inputs, margin, reduction=reduction))
+# ---------------------------------------------------------------- operators
 
 
-@_margin_ranking.register_fake
-def _(input1, input2, target, margin, reduction):
-    _check_fit(input1, input2, target)
-    promoting = (input1, input2, target) if target.dim() and target.is_floating_point() else (input1, input2)
-    dtype = functools.reduce(torch.promote_types, map(_gradient_dtype, promoting))
-    shape = torch.broadcast_shapes(input1.shape, input2.shape, target.shape) if reduction == "none" else ()
-    return input1.new_empty(shape, dtype=dtype)
+class _Operator:
+    """A loss as an operator of torch.library, a second one for its gradients, and what autograd makes of the two.
 
-
-def _check_fit(input1, input2, target):
-    """Refuse tensors without data for what numbarank refuses where there is data: other devices, other dimensions."""
-    inputs = (input1, input2, target) if target.dim() else (input1, input2)
-    if len({tensor.device for tensor in inputs}) > 1:
-        places = ", ".join(str(tensor.device) for tensor in inputs)
-        raise ValueError(f"the inputs are on {places}; all must be on one device: move them with .to(device)")
-    if len({tensor.dim() for tensor in inputs}) > 1:
-        numbarank.margin_ranking_loss(*(np.broadcast_to(0.0, tuple(tensor.shape)) for tensor in inputs))  # its error
-
-
-# no custom_op: each backward pass would pay for an autograd kernel that is never of use here
-_BACKWARD = "numbarank::margin_ranking_loss_backward"
-torch.library.define(
-    _BACKWARD,
-    "(Tensor upstream, Tensor input1, Tensor input2, Tensor target, float margin, str reduction, bool target_grad) "
-    "-> Tensor[]",
-)
-
-
-@torch.library.impl(_BACKWARD, _DEVICES)
-def _margin_ranking_gradients(upstream, input1, input2, target, margin, reduction, target_grad):
-    inputs = input1, input2, target
-    out = [_empty_gradient(tensor) for tensor in inputs[: 2 + target_grad]] if upstream.is_cuda else None
-    _, gradients = numbarank.margin_ranking_loss_and_grad(
-        *map(_array, inputs),
-        margin,
-        reduction,
-        gradient=_upstream(upstream),
-        out=out and [_array(tensor) for tensor in out],
-        target_grad=target_grad,
-    )
-    return out or [_tensor(gradient) for gradient in gradients]
-
-
-@torch.library.register_fake(_BACKWARD)
-def _(upstream, input1, input2, target, margin, reduction, target_grad):
-    return [_empty_gradient(tensor) for tensor in (input1, input2, target)[: 2 + target_grad]]
-
-
-def _keep_pairs(ctx, inputs, output):
-    *tensors, ctx.margin, ctx.reduction = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _margin_ranking_backward(ctx, upstream):
-    settings = ctx.margin, ctx.reduction
-    if torch.is_grad_enabled():
-        gradients = _differentiable_gradients(upstream, *ctx.saved_tensors, *settings)
-    else:
-        operator = torch.ops.numbarank.margin_ranking_loss_backward.default
-        gradients = operator(upstream, *ctx.saved_tensors, *settings, ctx.needs_input_grad[2])
-    return (*gradients, *[None] * (5 - len(gradients)))
-
-
-def _differentiable_gradients(upstream, input1, input2, target, margin, reduction):
-    """Return the gradients as torch computes them, so that they have gradients themselves."""
-    x1, x2, y = (tensor.to(upstream.dtype) for tensor in (input1, input2, target))
-    difference = x1 - x2
-    z = -y * difference + margin
-    if reduction == "mean":
-        upstream = upstream / z.numel()
-    d = torch.where(z >= 0, upstream, 0)
-    return d * -y, d * y, -(d * difference)  # autograd sums over what was broadcast
-
-
-class _MarginRanking(torch.autograd.Function):
-    """For calls outside of graphs: quicker than what register_autograd makes of the same functions.
-
-    It refuses forward-mode derivatives, which that would drop.
+    A subclass names the loss and its inputs, in torch's words and tensors first, and says how numbarank is called.
     """
 
+    name: str
+    inputs: str
+
+    def __init__(self):
+        self.tensors = self.inputs.count("Tensor")
+        self.operator = self._define(self.name, f"({self.inputs}) -> Tensor", self._values, self.empty)
+        schema = f"(Tensor upstream, {self.inputs}, int count) -> Tensor[]"
+        self.gradient_operator = self._define(f"{self.name}_backward", schema, self._gradients, self._empty_gradients)
+        torch.library.register_autograd(self.operator, self._go_backward, setup_context=self._keep)
+        for device in _DEVICES:  # torch.amp has such losses computed in float32
+            torch.library.register_autocast(self.operator, device, torch.float32)
+
+        class Function(torch.autograd.Function):
+            """Quicker than what register_autograd makes; and forward-mode derivatives are refused, not dropped."""
+
+            @staticmethod
+            def forward(ctx, *inputs):
+                self._keep(ctx, inputs, None)
+                return self.operator(*inputs)
+
+            backward = staticmethod(self._go_backward)
+
+        self.apply = Function.apply
+
     @staticmethod
-    def forward(ctx, *inputs):
-        _keep_pairs(ctx, inputs, None)
-        return _margin_ranking(*inputs)
+    def _define(name, schema, kernel, fake):
+        # no custom_op: that would put more of Python into each call
+        torch.library.define(f"numbarank::{name}", schema, tags=torch.Tag.pt2_compliant_tag)
+        torch.library.impl(f"numbarank::{name}", _DEVICES, kernel)
+        torch.library.register_fake(f"numbarank::{name}", fake)
+        return getattr(torch.ops.numbarank, name).default
 
-    backward = staticmethod(_margin_ranking_backward)
+    def _values(self, *inputs):
+        return _tensor(getattr(numbarank, self.name)(**self.arguments(*inputs)))
 
+    def _gradients(self, upstream, *inputs):
+        """Return the gradients by the first ``count`` inputs; count is the last of the inputs."""
+        out = self._empty_gradients(upstream, *inputs) if upstream.is_cuda else None
+        arguments, count = self.arguments(*inputs[:-1]), inputs[-1]
+        gradients = self.gradients(arguments, count, _upstream(upstream), out and [*map(_array, out)])
+        return out or [*map(_tensor, gradients)]
 
-_margin_ranking.register_autograd(_margin_ranking_backward, setup_context=_keep_pairs)
+    def _empty_gradients(self, upstream, *inputs):
+        return [_empty_gradient(tensor) for tensor in inputs[: inputs[-1]]]
 
+    def _keep(self, ctx, inputs, output):
+        ctx.save_for_backward(*inputs[: self.tensors])
+        ctx.settings = inputs[self.tensors :]
 
-# ---------------------------------------------------------------- pairwise hinge loss
+    def _go_backward(self, ctx, upstream):
+        inputs, needed = (*ctx.saved_tensors, *ctx.settings), ctx.needs_input_grad
+        gradients = self.differentiable_gradients(upstream, *inputs) if torch.is_grad_enabled() else None
+        if gradients is None:
+            gradients = self.gradient_operator(upstream, *inputs, self.count(needed))
+        return (*gradients, *[None] * (len(needed) - len(gradients)))
 
-
-@torch.library.custom_op("numbarank::pairwise_hinge_loss", mutates_args=(), device_types=_DEVICES)
-def _pairwise_hinge(
-    scores: Tensor,
-    labels: Tensor,
-    qid: Tensor | None,
-    group: Tensor | None,
-    where: Tensor | None,
-    margin: float,
-    power: int,
-    weights: Tensor | None,
-    reduction: str,
-) -> Tensor:
-    arguments = _list_arguments(qid, group, where, margin, power, weights, reduction)
-    return _tensor(numbarank.pairwise_hinge_loss(_array(scores), _array(labels), **arguments))
-
-
-@_pairwise_hinge.register_fake
-def _(scores, labels, qid, group, where, margin, power, weights, reduction):
-    shape = (_count_groups(scores, qid, group),) if reduction == "none" else ()
-    return scores.new_empty(shape, dtype=_gradient_dtype(scores))
-
-
-def _count_groups(scores, qid, group):
-    if scores.dim() == 2:
-        return scores.shape[0]
-    if group is not None:
-        return group.shape[0]
-    return 1 if qid is None else torch.library.get_ctx().new_dynamic_size()
+    def differentiable_gradients(self, upstream, *inputs):
+        """Return gradients that have gradients themselves, or None where there are none."""
+        return None
 
 
-@torch.library.custom_op("numbarank::pairwise_hinge_loss_backward", mutates_args=(), device_types=_DEVICES)
-def _pairwise_hinge_gradient(
-    upstream: Tensor,
-    scores: Tensor,
-    labels: Tensor,
-    qid: Tensor | None,
-    group: Tensor | None,
-    where: Tensor | None,
-    margin: float,
-    power: int,
-    weights: Tensor | None,
-    reduction: str,
-) -> Tensor:
-    out = _empty_gradient(scores) if upstream.is_cuda else None
-    _, gradient = numbarank.pairwise_hinge_loss_and_grad(
-        _array(scores),
-        _array(labels),
-        **_list_arguments(qid, group, where, margin, power, weights, reduction),
-        gradient=_upstream(upstream),
-        out=_array(out),
-    )
-    return _tensor(gradient) if out is None else out
-
-
-@_pairwise_hinge_gradient.register_fake
-def _(upstream, scores, *_):
-    return _empty_gradient(scores)
-
-
-def _list_arguments(qid, group, where, margin, power, weights, reduction):
-    arrays = {"qid": qid, "group": group, "where": where, "weights": weights}
-    return {name: _array(tensor) for name, tensor in arrays.items()} | {
-        "margin": margin,
-        "power": power,
-        "reduction": reduction,
-    }
-
-
-def _keep_lists(ctx, inputs, output):
-    scores, labels, qid, group, where, ctx.margin, ctx.power, weights, ctx.reduction = inputs
-    ctx.save_for_backward(scores, labels, qid, group, where, weights)
-
-
-def _pairwise_hinge_backward(ctx, upstream):
-    *lists, weights = ctx.saved_tensors
-    gradient = _pairwise_hinge_gradient(upstream, *lists, ctx.margin, ctx.power, weights, ctx.reduction)
-    return gradient, *[None] * 8
-
-
-def _refuse_second_derivative(ctx, upstream):
-    raise RuntimeError(
-        "the gradient of pairwise_hinge_loss cannot be differentiated; that of margin_ranking_loss can: leave "
-        "pairwise_hinge_loss out of what goes backward twice"
+class _MarginRanking(_Operator):
+    name = "margin_ranking_loss"
+    inputs = (
+        "Tensor input1, Tensor input2, Tensor target, Tensor? margins, Tensor? weights, float margin, str reduction"
     )
 
+    def arguments(self, input1, input2, target, margins, weights, margin, reduction):
+        if margins is not None:
+            margin = _array(margins) if margins.dim() else margins.item()
+        return {
+            "input1": _array(input1),
+            "input2": _array(input2),
+            "target": _array(target),
+            "margin": margin,
+            "weights": _array(weights),
+            "reduction": reduction,
+        }
 
-class _PairwiseHinge(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, *inputs):
-        _keep_lists(ctx, inputs, None)
-        return _pairwise_hinge(*inputs)
+    def empty(self, input1, input2, target, margins, weights, margin, reduction):
+        """Return a tensor like the loss; refuse what numbarank refuses where there is data."""
+        others = {"target": target, "margin": margins, "weights": weights}
+        others = {name: tensor for name, tensor in others.items() if tensor is not None}
+        fitting = [input1, input2, *(tensor for tensor in others.values() if tensor.dim())]
+        if len({tensor.device for tensor in fitting}) > 1:
+            places = ", ".join(str(tensor.device) for tensor in fitting)
+            raise ValueError(f"the inputs are on {places}; all must be on one device: move them with .to(device)")
+        if len({tensor.dim() for tensor in fitting}) > 1:
+            tensors = {"input1": input1, "input2": input2} | others
+            zeros = {name: np.broadcast_to(0.0, tuple(tensor.shape)) for name, tensor in tensors.items()}
+            numbarank.margin_ranking_loss(**zeros)  # its error
+        promoting = (input1, input2, target) if target.dim() and target.is_floating_point() else (input1, input2)
+        dtype = functools.reduce(torch.promote_types, map(_gradient_dtype, promoting))
+        shape = torch.broadcast_shapes(*(tensor.shape for tensor in fitting)) if reduction == "none" else ()
+        return input1.new_empty(shape, dtype=dtype)
 
-    backward = staticmethod(_pairwise_hinge_backward)
+    def count(self, needed):
+        return 2 + needed[2]
+
+    def gradients(self, arguments, count, gradient, out):
+        call = numbarank.margin_ranking_loss_and_grad
+        return call(**arguments, gradient=gradient, out=out, target_grad=count == 3)[1]
+
+    def differentiable_gradients(self, upstream, input1, input2, target, margins, weights, margin, reduction):
+        """Return the gradients as torch computes them, so that they have gradients themselves."""
+        x1, x2, y = (tensor.to(upstream) for tensor in (input1, input2, target))
+        difference = x1 - x2
+        active = -y * difference + (margin if margins is None else margins.to(upstream)) >= 0
+        if weights is not None:
+            active, weights = torch.broadcast_tensors(active, weights.to(upstream.device, torch.float64))
+            counts = weights != 0
+            share = torch.where(counts, weights / weights.sum(), 0) if reduction == "mean" else weights
+            upstream, active = (upstream * share).to(y.dtype), active & counts
+            y, difference = torch.where(counts, y, 0), torch.where(counts, difference, 0)  # NaN and infinity go
+        elif reduction == "mean":
+            upstream = upstream / active.numel()
+        d = torch.where(active, upstream, 0)
+        return d * -y, d * y, -(d * difference)  # autograd sums over what was broadcast
 
 
-_pairwise_hinge.register_autograd(_pairwise_hinge_backward, setup_context=_keep_lists)
-_pairwise_hinge_gradient.register_autograd(_refuse_second_derivative)
+class _PairwiseHinge(_Operator):
+    name = "pairwise_hinge_loss"
+    inputs = (
+        "Tensor scores, Tensor labels, Tensor? qid, Tensor? group, Tensor? where, Tensor? weights, "
+        "float margin, int power, str reduction"
+    )
 
-for _device in _DEVICES:  # torch.amp has such losses computed in float32
-    _margin_ranking.register_autocast(_device, torch.float32)
-    _pairwise_hinge.register_autocast(_device, torch.float32)
+    def __init__(self):
+        super().__init__()
+        torch.library.register_autograd(self.gradient_operator, self._refuse_second_derivative)
+
+    def arguments(self, scores, labels, qid, group, where, weights, margin, power, reduction):
+        tensors = {"scores": scores, "labels": labels, "qid": qid, "group": group, "where": where, "weights": weights}
+        settings = {"margin": margin, "power": power, "reduction": reduction}
+        return {name: _array(tensor) for name, tensor in tensors.items()} | settings
+
+    def empty(self, scores, labels, qid, group, where, weights, margin, power, reduction):
+        shape = (self._count_groups(scores, qid, group),) if reduction == "none" else ()
+        return scores.new_empty(shape, dtype=_gradient_dtype(scores))
+
+    def _count_groups(self, scores, qid, group):
+        if scores.dim() == 2:
+            return scores.shape[0]
+        if group is not None:
+            return group.shape[0]
+        return 1 if qid is None else torch.library.get_ctx().new_dynamic_size()
+
+    def count(self, needed):
+        return 1
+
+    def gradients(self, arguments, count, gradient, out):
+        return [numbarank.pairwise_hinge_loss_and_grad(**arguments, gradient=gradient, out=out and out[0])[1]]
+
+    def _refuse_second_derivative(self, ctx, upstream):
+        raise RuntimeError(
+            "the gradient of pairwise_hinge_loss cannot be differentiated; that of margin_ranking_loss can: leave "
+            "pairwise_hinge_loss out of what goes backward twice"
+        )
+
+
+_margin_ranking, _pairwise_hinge = _MarginRanking(), _PairwiseHinge()
 
 
 # ---------------------------------------------------------------- tensors and arrays
@@ -423,6 +407,7 @@ class _CudaArray:
         named = {"version": 3, "stream": stream or 1}  # 1 is the default stream, which 0 may not stand for
         self.__cuda_array_interface__ = tensor.detach().__cuda_array_interface__ | named
         self.__dlpack_device__ = tensor.__dlpack_device__
+        self.shape = tuple(tensor.shape)
         self._tensor = tensor  # keeps its memory
 
 
@@ -449,7 +434,7 @@ def _tensor(result):
     if not isinstance(result, (np.ndarray, np.generic)):
         return torch.from_dlpack(numbarank.Tensor(result))
     array = np.asarray(result)
-    if array.dtype.name == "bfloat16":
+    if array.dtype.kind == "V":  # bfloat16, whose name takes NumPy long to make
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
 

@@ -77,6 +77,27 @@ def test_pairs_as_on_the_cpu(to_cuda, target, reduction):
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("shape", [(3, 5), (3, 1), (1, 1), ()], ids=str)
+def test_weights_and_margins_as_on_the_cpu(to_cuda, shape, reduction):
+    arrays, rng = random_pairs((3, 5), np.float32), np.random.default_rng(0)
+    margin, weights = torch.tensor(rng.random(shape)), torch.tensor(rng.integers(1, 4, shape))
+    if weights.dim():
+        weights[0, 0] = 0
+    settings = {"margin": margin, "weights": weights, "reduction": reduction}
+    expected = results_on(torch.clone, arrays, edge.margin_ranking_loss, **settings)
+    there = settings | {"margin": to_cuda(margin), "weights": to_cuda(weights)}
+    actual = results_on(to_cuda, arrays, edge.margin_ranking_loss, **there)
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=0, equal_nan=True)
+
+
+def test_weights_and_margins_on_another_device_are_refused(to_cuda):
+    there, here = to_cuda(torch.ones(3)), torch.ones(3)
+    for settings in ({"weights": here}, {"margin": here}):
+        with pytest.raises(ValueError, match=r"is on cpu; all must be on one device"):
+            edge.margin_ranking_loss(there, there, there, **settings)
+
+
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 def test_lists_as_on_the_cpu(to_cuda, reduction):
     rng = np.random.default_rng(0)

@@ -265,6 +265,221 @@ def test_inputs_changed_in_place_are_noticed():
         loss.backward()
 
 
+# ---------------------------------------------------------------- weights, and a margin for each pair
+
+
+def doubles(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+WEIGHTS, MARGINS = doubles(1, 0, 0.5, 3, 0, 2, 0.1), doubles(0.5, 1, -0.25, 0, 2, 0.3, 1)
+ROW, COLUMN = doubles(2, 0, 0.5)[None], doubles(1, 0.5, 0, 4)[:, None]
+EACH = {
+    "weights": ([(7,)] * 3, MARGIN, WEIGHTS),
+    "margins": ([(7,)] * 3, MARGINS, None),
+    "both": ([(7,)] * 3, MARGINS, WEIGHTS),
+    "0-d": ([(7,)] * 3, torch.tensor(0.5), torch.tensor(3)),
+    "broadcast": ([(4, 1), (1, 3), (4, 3)], COLUMN, ROW),
+    "broadcast pairs": ([(1, 3)] * 3, 3.0, COLUMN * ROW),
+    "pairs without axes": ([()] * 3, torch.tensor(3.0), torch.tensor(0.5)),
+}
+every_kind = pytest.mark.parametrize("kind", EACH)
+
+
+def case(kind):
+    """Leaves for the pairs, a margin and weights."""
+    shapes, margin, weights = EACH[kind]
+    return [pairs(shape, seed=seed)[seed] for seed, shape in enumerate(shapes)], margin, weights
+
+
+def in_torch(inputs, margin, weights, reduction):
+    """The weighted loss written with what torch has."""
+    x1, x2, y = inputs
+    if isinstance(margin, torch.Tensor):
+        losses = (margin - y * (x1 - x2)).clamp_min(0)
+    else:
+        losses = F.margin_ranking_loss(x1, x2, y, margin, reduction="none")
+    ones = torch.ones_like(losses)
+    weights = ones if weights is None else ones * weights
+    losses = weights * losses
+    return losses if reduction == "none" else losses.sum() / (weights.sum() if reduction == "mean" else 1)
+
+
+@every_reduction
+@every_kind
+def test_weights_and_margins_give_torchs_values_and_gradients(kind, reduction):
+    (ours, margin, weights), (theirs, *_) = case(kind), case(kind)
+    loss = edge.margin_ranking_loss(*ours, margin, reduction=reduction, weights=weights)
+    expected = in_torch(theirs, margin, weights, reduction)
+    upstream = expected.detach() + 2
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(backward(loss, ours, upstream), backward(expected, theirs, upstream))
+
+
+@every_reduction
+@every_kind
+def test_weighted_gradients_of_gradients_are_torchs(kind, reduction):
+    def here(inputs, margin, weights, reduction):
+        return edge.margin_ranking_loss(*inputs, margin, reduction=reduction, weights=weights)
+
+    results = []
+    for loss in (in_torch, here):
+        inputs, margin, weights = case(kind)
+        value = loss(inputs, margin, weights, reduction)
+        upstream = torch.full_like(value, 3.0, requires_grad=True)
+        first = backward(value, inputs, upstream, create_graph=True)
+        penalty = sum((gradient * gradient).sum() for gradient in first)
+        results.append([*first, *backward(penalty, [*inputs, upstream])])
+    torch.testing.assert_close(*results)
+    assert results[0][-1].abs().sum() > 0
+
+
+@every_reduction
+def test_weighted_gradcheck_and_gradgradcheck(reduction):
+    inputs, margin, weights = case("both")
+    loss = functools.partial(edge.margin_ranking_loss, margin=margin, reduction=reduction, weights=weights)
+    assert torch.autograd.gradcheck(loss, inputs)
+    assert torch.autograd.gradgradcheck(loss, inputs)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@every_reduction
+def test_a_pair_of_weight_0_has_gradients_of_0_whatever_it_holds(reduction, create_graph):
+    nan, inf = float("nan"), float("inf")
+    x1, x2, y = doubles(inf, 1, nan, 0, 1), doubles(1, inf, 0, 0, 2), doubles(1, 1, 1, nan, 1)
+    margin, inputs = doubles(0, nan, 0, inf, 0.5), leaves((x1, x2, y))
+    loss = edge.margin_ranking_loss(*inputs, margin, reduction=reduction, weights=doubles(0, 0, 0, 0, 2))
+    upstream = torch.ones_like(loss)
+    if reduction == "none":
+        upstream[:4] = inf
+    first = backward(loss, inputs, upstream, create_graph=create_graph)
+    scale = 1.0 if reduction == "mean" else 2.0
+    for gradient, last in zip(first, (-scale, scale, scale), strict=True):
+        assert gradient.tolist() == [0, 0, 0, 0, last]
+    if create_graph:
+        second = backward(sum((gradient * gradient).sum() for gradient in first), inputs)
+        assert all(torch.isfinite(gradient).all() and not gradient[:4].any() for gradient in second)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_weights_that_are_all_0_have_no_mean_and_no_gradients(create_graph):
+    inputs, upstream = pairs(), torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    loss = edge.margin_ranking_loss(*inputs, 1.0, weights=torch.zeros(7))
+    first = backward(loss, inputs, upstream, create_graph=create_graph)
+    assert torch.isnan(loss) and not any(gradient.any() for gradient in first)
+    if create_graph:
+        assert backward(sum(gradient.sum() for gradient in first), [upstream])[0].item() == 0
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_weights_may_add_up_to_more_than_half_types_can_hold(create_graph):
+    x1, x2, y = pairs((70_000,), torch.float16)
+    weights = torch.full((70_000,), 2.0, dtype=torch.float16)
+    loss = edge.margin_ranking_loss(x1, x2, y, 9.0, weights=weights) * 1024
+    gradient = backward(loss, [x1], create_graph=create_graph)[0]
+    assert_within(array(gradient.abs()), np.full(70_000, 1024 / 70_000, np.float16), 1)
+
+
+def test_integer_weights_and_margins():
+    x1, x2, y = pairs(dtype=torch.float32)
+    weights, margin = torch.arange(7), torch.arange(7, dtype=torch.int8)
+    loss = edge.margin_ranking_loss(x1, x2, y, margin, weights=weights)
+    expected = edge.margin_ranking_loss(x1, x2, y, margin.float(), weights=weights.float())
+    assert_same(array(loss), array(expected))
+    assert_same(array(backward(loss, [x1])[0]), array(backward(expected, [x1])[0]))
+
+
+@torch_jit_warns
+@pytest.mark.parametrize(
+    ("kind", "backend"),
+    [("both", "aot_eager"), ("0-d", "aot_eager"), pytest.param("broadcast", "inductor", marks=needs_compiler)],
+)
+def test_compiled_weights_and_margins(kind, backend):
+    torch._dynamo.reset()
+
+    def step(x1, x2, y, margin, weights):
+        each = edge.margin_ranking_loss(x1, x2, y, margin, reduction="none", weights=weights).cos()
+        return each.sum() * edge.MarginRankingLoss(MARGIN)(x1, x2, y, weights=weights)
+
+    results = []
+    for function in (step, torch.compile(step, fullgraph=True, backend=backend)):
+        inputs, margin, weights = case(kind)
+        loss = function(*inputs, margin, weights)
+        results.append([loss, *backward(loss, inputs)])
+    torch.testing.assert_close(*results)
+
+
+class WeightedLoss(torch.nn.Module):
+    def forward(self, x1, x2, y, margin, weights):
+        return edge.margin_ranking_loss(x1, x2, y, margin, weights=weights)
+
+
+@torch_jit_warns
+def test_exported_weights_and_margins():
+    inputs, margin, weights = case("both")
+    exported = torch.export.export(WeightedLoss(), (*leaves(inputs), margin, weights)).module()
+    actual, expected = (backward(loss(*inputs, margin, weights), inputs) for loss in (exported, WeightedLoss()))
+    torch.testing.assert_close(actual, expected)
+
+
+def test_weights_and_margins_widen_the_losses_of_meta_tensors():
+    x = torch.empty(1, 3, dtype=torch.float16, device="meta")
+    margin, weights = torch.empty(4, 1, device="meta"), torch.empty(1, 1, device="meta", dtype=torch.float64)
+    loss = edge.margin_ranking_loss(x, x, x, margin, reduction="none", weights=weights)
+    assert (loss.shape, loss.dtype) == ((4, 3), torch.float16)
+    assert edge.margin_ranking_loss(x, x, x, reduction="none", weights=margin).shape == (4, 3)
+    assert edge.margin_ranking_loss(x, x, x, weights=margin).shape == ()
+    with pytest.raises(ValueError, match=r"weights \(4,\);.*same number of dimensions: reshape weights"):
+        edge.margin_ranking_loss(x, x, x, weights=margin[:, 0])
+    with pytest.raises(ValueError, match=r"margin \(4,\);.*same number of dimensions: reshape margin"):
+        edge.margin_ranking_loss(x, x, x, margin[:, 0])
+    one, leaf = torch.tensor(1.0), x.clone().requires_grad_()  # numbers in host memory fit every device
+    loss = edge.margin_ranking_loss(leaf, x, one, one, weights=one)
+    (gradient,) = backward(loss, [leaf], create_graph=True)
+    assert (gradient.device.type, gradient.shape, gradient.dtype) == ("meta", (1, 3), torch.float16)
+    with pytest.raises(ValueError, match=r"target \(\); all need the same number of dimensions: reshape input2"):
+        edge.margin_ranking_loss(x, x[0], x[0, 0])
+    with pytest.raises(ValueError, match="meta, meta, meta, cpu; all must be on one device"):
+        edge.margin_ranking_loss(x, x, x, weights=torch.ones(4, 1))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_autocast_computes_weights_in_float32_too(create_graph):
+    inputs, margin, weights = case("both")
+    inputs, margin, weights = leaves(inputs, torch.float16), margin.half(), weights.half()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = edge.margin_ranking_loss(*inputs, margin, weights=weights)
+    expected = in_torch(leaves(inputs, torch.float32), margin.float(), weights.float(), "mean")
+    assert_within(array(loss), array(expected), 8)
+    wide = leaves(inputs, torch.float32)
+    expected = backward(in_torch(wide, margin.float(), weights.float(), "mean"), wide)
+    for mine, other in zip(backward(loss, inputs, create_graph=create_graph), expected, strict=True):
+        assert_within(array(mine), array(other.half()), 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"weights": WEIGHTS.clone().requires_grad_()}, TypeError, r"weights requires a gradient.*weights\.detach\(\)"),
+        ({"margin": MARGINS.clone().requires_grad_()}, TypeError, r"margin requires a gradient.*margin\.detach\(\)"),
+        ({"margin": torch.tensor(1.0, requires_grad=True)}, TypeError, "margin requires a gradient"),
+        ({"weights": -WEIGHTS}, ValueError, r"weights\[0\] is -1.0; weights must be 0 or more"),
+        ({"weights": WEIGHTS[:5]}, ValueError, r"weights \(5,\); they do not broadcast"),
+        ({"weights": WEIGHTS[:, None]}, ValueError, "reshape"),
+        ({"margin": MARGINS[:5]}, ValueError, r"margin \(5,\); they do not broadcast"),
+        ({"weights": WEIGHTS > 0}, TypeError, "weights has dtype bool"),
+        ({"margin": MARGINS > 0}, TypeError, "margin has dtype bool"),
+        ({"margin": torch.tensor(True)}, TypeError, "margin is True"),
+        ({"weights": WEIGHTS.numpy()}, RuntimeError, "'weights'.*ndarray"),
+        ({"margin": MARGINS.numpy()}, RuntimeError, "'margin'.*ndarray"),
+    ],
+    ids=str,
+)
+def test_what_is_no_weight_and_no_margin(settings, error, words):
+    with pytest.raises(error, match=words):
+        edge.margin_ranking_loss(*pairs(), **settings)
+
+
 # ---------------------------------------------------------------- derivatives
 
 
@@ -315,19 +530,24 @@ def operator_samples():
     group, qid, mask = torch.tensor([2, 3]), torch.tensor([4, 4, 7, 7, 7]), torch.ones(1, 5, dtype=torch.bool)
     rows = torch.randn(1, 5, dtype=torch.float64, requires_grad=True), lists[1][None]
     x1, x2, y = pairs()
-    detached = [tensor.detach() for tensor in (x1, x2, y)]
+    detached, upstream = [tensor.detach() for tensor in (x1, x2, y)], torch.tensor(2.0).double()
+    weights = torch.tensor([1.0, 0, 2, 3, 1, 0, 1])
     ops = torch.ops.numbarank
     return {
-        "pairs": (ops.margin_ranking_loss, (x1, x2, y, 0.3, "mean")),
-        "broadcast": (ops.margin_ranking_loss, (*pairs((4, 1))[:2], *pairs((1, 3))[2:], 0.3, "none")),
-        "mixed": (ops.margin_ranking_loss, (x1.detach().float(), x2, y.detach().long(), 0.3, "none")),
-        "integers": (ops.margin_ranking_loss, (*(tensor.long() for tensor in detached), 0.3, "none")),
-        "0-d": (ops.margin_ranking_loss, (x1, x2, torch.tensor(1.0), 0.3, "sum")),
-        "gradients": (ops.margin_ranking_loss_backward, (torch.tensor(2.0).double(), *detached, 0.3, "mean", True)),
-        "group": (ops.pairwise_hinge_loss, (*lists, None, group, None, 1.0, 1, lists[1] + 1.0, "none")),
-        "qid": (ops.pairwise_hinge_loss, (*lists, qid, None, None, 1.0, 2, None, "mean")),
-        "where": (ops.pairwise_hinge_loss, (*rows, None, None, mask, 1.0, 1, None, "none")),
-        "one list": (ops.pairwise_hinge_loss, (*lists, None, None, None, 1.0, 1, None, "none")),
+        "pairs": (ops.margin_ranking_loss, (x1, x2, y, None, None, 0.3, "mean")),
+        "broadcast": (ops.margin_ranking_loss, (*pairs((4, 1))[:2], *pairs((1, 3))[2:], None, None, 0.3, "none")),
+        "mixed": (ops.margin_ranking_loss, (x1.detach().float(), x2, y.detach().long(), None, None, 0.3, "none")),
+        "integers": (ops.margin_ranking_loss, (*(tensor.long() for tensor in detached), None, None, 0.3, "none")),
+        "0-d": (ops.margin_ranking_loss, (x1, x2, torch.tensor(1.0), None, None, 0.3, "sum")),
+        "margins": (ops.margin_ranking_loss, (x1, x2, y, weights, None, 0.0, "mean")),
+        "weights": (ops.margin_ranking_loss, (x1, x2, y, torch.tensor(0.3), weights, 0.0, "mean")),
+        "both": (ops.margin_ranking_loss, (*pairs((1, 3)), torch.rand(4, 3), torch.rand(4, 1), 0.0, "none")),
+        "gradients": (ops.margin_ranking_loss_backward, (upstream, *detached, None, None, 0.3, "mean", 3)),
+        "weighted": (ops.margin_ranking_loss_backward, (upstream, *detached, weights, weights, 0.0, "mean", 2)),
+        "group": (ops.pairwise_hinge_loss, (*lists, None, group, None, lists[1] + 1.0, 1.0, 1, "none")),
+        "qid": (ops.pairwise_hinge_loss, (*lists, qid, None, None, None, 1.0, 2, "mean")),
+        "where": (ops.pairwise_hinge_loss, (*rows, None, None, mask, None, 1.0, 1, "none")),
+        "one list": (ops.pairwise_hinge_loss, (*lists, None, None, None, None, 1.0, 1, "none")),
     }
 
 
