@@ -21,9 +21,9 @@ class Pairs(NamedTuple):
     x2: Any
     y: Any
     margin: Any
-    weights: Any
-    upstream: Any
-    divisor: int | None
+    weights: Any = None
+    upstream: Any = 1.0
+    divisor: int | None = 1
 
 
 class PairResults(NamedTuple):
@@ -51,8 +51,8 @@ class Lists(NamedTuple):
     groups: Any
     margin: float
     power: int
-    is_mean: bool
-    upstream: Any
+    is_mean: bool = False
+    upstream: Any = 1.0
 
 
 class ListResults(NamedTuple):

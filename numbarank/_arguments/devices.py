@@ -69,11 +69,18 @@ def _handle_of(stream):
 
 
 def on_stream(inputs, stream, device):
-    """Return the inputs for use on a stream where one is given, or raise ValueError where they are on no device."""
+    """Return the inputs, of which some may be None, for use on a stream where one is given.
+
+    Raises
+    ------
+    ValueError
+        Where they are on no device.
+    """
     if stream is None:
         return inputs
     if device == "cpu":
         raise ValueError("stream is given and the inputs are on the CPU, which has no streams: leave stream out")
-    there = [item.array for item in inputs if item.device == device]
-    bound = iter(_dispatch.backend(device).arrays.on_stream(there, *stream))
-    return tuple(item._replace(array=next(bound)) if item.device == device else item for item in inputs)
+    there = [item for item in inputs if item is not None and item.device == device]
+    bound = _dispatch.backend(device).arrays.on_stream([item.array for item in there], *stream)
+    bound = {item.name: item._replace(array=array) for item, array in zip(there, bound, strict=True)}
+    return tuple(item and bound.get(item.name, item) for item in inputs)

@@ -173,7 +173,7 @@ def _total_carefully(formula, arguments):
 
 def _sum_of_weights(weights):
     """Return the sum of weights, and the first one that is none, or -1."""
-    total, _ = run(Weights, Pairs(weights, weights, 0.0, 0.0, None, 1.0, 1), PairResults(), True)
+    total, _ = run(Weights, Pairs(weights, weights, 0.0, 0.0), PairResults(), True)
     return float(total), -1 if math.isfinite(total) else _first_invalid(weights)
 
 

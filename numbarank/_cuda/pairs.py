@@ -70,7 +70,7 @@ def run(formula, pairs, results, wants_total):
 
 
 def _sum_of_weights(weights):
-    return run(Weights, Pairs(weights, weights, 0.0, 0.0, None, 1.0, 1), PairResults(), True)[0]
+    return run(Weights, Pairs(weights, weights, 0.0, 0.0), PairResults(), True)[0]
 
 
 def storage_dtype(dtype):

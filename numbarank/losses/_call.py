@@ -27,10 +27,10 @@ class Request(NamedTuple):
 
 def forward(loss, operands, stream=None):
     """Return a loss; a Tensor that can go backward where an operand is a Tensor."""
-    arrays = arrays_of(loss, operands)
-    if not any(isinstance(operand, Tensor) for operand in operands):
-        request = loss.read(arrays, stream)
+    if not _has_tensor(operands):
+        request = loss.read(operands, stream)
         return _loss_to_caller(loss, request, loss.run(request)[0])
+    arrays = _arrays_of(loss, operands)
     result, device = loss.run_plain(arrays) if stream is None else None, "cpu"
     if result is None:
         request = loss.read(arrays, stream)
@@ -44,8 +44,9 @@ def forward_and_backward(loss, operands, gradient, wanted, given, stream, names=
 
     The first of these are the gradients by the operands; they go into the caller's buffers where some are ``given``.
     """
-    arrays, gradient = arrays_of(loss, operands), array_of(gradient)
-    request, buffers = loss.read(arrays, stream), None
+    has_tensor, gradient = _has_tensor(operands), array_of(gradient)
+    request = loss.read(_arrays_of(loss, operands) if has_tensor else operands, stream)
+    buffers = None
     if given is not None:
         given = tuple(map(array_of, given))
         sources = [item for item in request.inputs if item is not None]
@@ -55,10 +56,11 @@ def forward_and_backward(loss, operands, gradient, wanted, given, stream, names=
         buffers = _arguments.read_out(given, expected, sources, request.device, request.backend.arrays, names)
     result, others = loss.run(request, gradient, (True, *wanted), buffers)
     others = [other for other in others if other is not None]
-    if any(isinstance(operand, Tensor) for operand in operands):
-        return Tensor(result), tuple(Tensor(other) for other in _replaced(others, given))
-    packages = loss.packages(request)[1:]
-    others = [to_caller(*pair, request.device) for pair in zip(others, packages, strict=False)]
+    if has_tensor:
+        return Tensor(result), tuple(map(Tensor, _replaced(others, given)))
+    if request.device != "cpu":
+        packages = loss.packages(request)[1:]
+        others = [to_caller(*pair, request.device) for pair in zip(others, packages, strict=False)]
     return _loss_to_caller(loss, request, result), _replaced(others, given)
 
 
@@ -67,7 +69,11 @@ def _replaced(results, given):
     return tuple(results) if given is None else (*given, *results[len(given) :])
 
 
-def arrays_of(loss, operands):
+def _has_tensor(operands):
+    return any(isinstance(operand, Tensor) for operand in operands)
+
+
+def _arrays_of(loss, operands):
     """Return operands with the arrays of Tensors, or raise TypeError where a gradient is required that there is not."""
     for name, operand in zip(loss.CONSTANT, operands[-len(loss.CONSTANT) :], strict=True):
         if isinstance(operand, Tensor) and operand.requires_grad:
@@ -83,7 +89,7 @@ def array_of(value):
 def _loss_to_caller(loss, request, result):
     """Return a loss as an array of a package, or as results without axes are returned."""
     result = result if loss.reduction == "none" else request.backend.arrays.as_scalar(result)
-    return to_caller(result, loss.packages(request)[0], request.device)
+    return result if request.device == "cpu" else to_caller(result, loss.packages(request)[0], request.device)
 
 
 def to_caller(array, from_dlpack, device):

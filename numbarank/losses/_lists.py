@@ -32,31 +32,26 @@ class ListLoss(NamedTuple):
         weights = None if arrays[2] is None else _arguments.read("weights", arrays[2])
         where = None if self.where is None else _arguments.read_mask(_call.array_of(self.where))
         _arguments.check_number(scores)
-        given = tuple(item for item in (scores, labels, weights, where) if item is not None)
+        inputs = scores, labels, weights, where
+        given = [item for item in inputs if item is not None]
         device = _arguments.device_of_all(given)
         _arguments.check_list_shapes(*given)
-        on_stream = {item.name: item for item in _arguments.on_stream(given, stream, device)}
-        inputs = tuple(map(on_stream.get, ("scores", "labels", "weights", "where")))
+        inputs = scores, labels, weights, where = _arguments.on_stream(inputs, stream, device)
         groups = _groups_of(scores, self.qid, self.group, where)
         dtype, backend = _arguments.gradient_dtype(scores.array.dtype), _dispatch.backend(device)
         _arguments.check_longest(groups.longest, backend.groups.LONGEST, device)
-        lists = self._lay_out(inputs, groups, _arguments.compute_dtype(dtype), backend)
-        return _call.Request(inputs, backend, device, dtype, (len(groups),), lists)
-
-    def _lay_out(self, inputs, groups, compute, backend):
-        scores, labels, weights, where = inputs
+        compute = _arguments.compute_dtype(dtype)
         contiguous, shape = backend.arrays.contiguous, scores.array.shape
-        return Lists(
-            scores=contiguous(scores.array, shape, compute),
-            labels=contiguous(labels.array, shape, backend.groups.label_dtype(labels.array.dtype)),
-            weights=None if weights is None else contiguous(weights.array, shape, _FLOAT64),
-            where=None if where is None else contiguous(where.array, shape, _BOOL),
-            groups=groups,
-            margin=_arguments.read_finite_margin(self.margin, compute),
-            power=_arguments.read_power(self.power),
-            is_mean=False,
-            upstream=1.0,
+        lists = Lists(
+            contiguous(scores.array, shape, compute),
+            contiguous(labels.array, shape, backend.groups.label_dtype(labels.array.dtype)),
+            None if weights is None else contiguous(weights.array, shape, _FLOAT64),
+            None if where is None else contiguous(where.array, shape, _BOOL),
+            groups,
+            _arguments.read_finite_margin(self.margin, compute),
+            _arguments.read_power(self.power),
         )
+        return _call.Request(inputs, backend, device, dtype, (len(groups),), lists)
 
     def run(self, request, gradient=None, wanted=(True, False, False), buffers=None):
         """Pass once over all pairs; return the loss, and the gradient and the active pairs, None where not wanted."""
@@ -72,7 +67,7 @@ class ListLoss(NamedTuple):
             result = buffer if is_direct else arrays.empty_beside(lists.scores, shape, compute)
         if wanted[2]:
             counts = arrays.empty_beside(lists.scores, shape, _FLOAT64)
-        lists = lists._replace(is_mean=self.reduction == "mean", upstream=upstream)
+        lists = Lists(*lists[:-2], self.reduction == "mean", upstream)
         loss, invalid = request.backend.groups.run(lists, request.dtype, each, ListResults(result, counts))
         if invalid >= 0:
             raise ValueError(_arguments.describe_invalid_row(invalid, *request.inputs[:3]))

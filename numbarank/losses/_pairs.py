@@ -92,8 +92,6 @@ class PairLoss(NamedTuple):
             y=_lay_out_target(inputs[2], shape, storage, backend.arrays),
             margin=lay_out(inputs[3], compute) if has_margins else margin,
             weights=None if weights is None else lay_out(inputs[-1], compute),
-            upstream=1.0,
-            divisor=1,
         )
         return _call.Request(inputs, backend, device, dtype, shape, pairs)
 
