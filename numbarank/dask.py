@@ -27,6 +27,7 @@ __all__ = [
     "pairwise_hinge_loss_and_grad",
 ]
 
+_PAIRS = "input1", "input2", "target", "margin", "weights"
 _FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
 _ALIGN = "call numbarank.dask.align_groups first, which puts the edges of the chunks between queries"
 
@@ -46,15 +47,9 @@ def margin_ranking_loss(
 
     Parameters
     ----------
-    input1, input2 : dask array or array_like of shape (...)
-        The two scores of each pair.
-    target : dask array, array_like or number
-        1 where ``input1`` should score higher, -1 where ``input2`` should.
-    margin, weights : dask array, array_like or number, optional
-        The distance that each pair must keep, and what it counts. All five broadcast together; where their chunks
-        differ, Dask cuts them to fit.
-    size_average, reduce, reduction
-        As in :func:`numbarank.margin_ranking_loss`.
+    input1, input2, target, margin, size_average, reduce, reduction, weights
+        As in :func:`numbarank.margin_ranking_loss`; arrays may be dask arrays. Where their chunks differ, Dask cuts
+        them to fit.
 
     Returns
     -------
@@ -72,9 +67,9 @@ def margin_ranking_loss(
     >>> import dask.array as da
     >>> import numbarank.dask
     >>> liked, disliked = da.from_array([2.0, 1.5, 3.0], chunks=2), da.from_array([1.0, 2.0, 1.0], chunks=2)
-    >>> loss = numbarank.dask.margin_ranking_loss(liked, disliked, 1, margin=1.0)
+    >>> loss = numbarank.dask.margin_ranking_loss(liked, disliked, 1, margin=1.0, weights=[1, 3, 1])
     >>> float(loss.compute())
-    0.5
+    0.9
     """
     if size_average is not None or reduce is not None:
         reduction = nr.MarginRankingLoss(0.0, size_average, reduce).reduction
@@ -99,12 +94,8 @@ def margin_ranking_loss_and_grad(
 
     Parameters
     ----------
-    input1, input2, target, margin, reduction, weights
-        As in :func:`margin_ranking_loss`.
-    gradient : float, dask array or array_like, optional
-        The upstream gradient, 1 by default: a number, or for ``reduction='none'`` an array of the loss's shape.
-    target_grad : bool, default False
-        Whether to return the gradient by the target too.
+    input1, input2, target, margin, reduction, gradient, weights, target_grad
+        As in :func:`numbarank.margin_ranking_loss_and_grad`; arrays may be dask arrays.
 
     Returns
     -------
@@ -127,15 +118,13 @@ def margin_ranking_loss_and_grad(
     >>> liked, disliked = da.from_array([2.0, 1.5, 3.0], chunks=2), da.from_array([1.0, 2.0, 1.0], chunks=2)
     >>> results = numbarank.dask.margin_ranking_loss_and_grad(liked, disliked, 1, 1.0, "sum")
     >>> loss, (by_liked, by_disliked) = dask.compute(*results)
-    >>> float(loss)
-    1.5
-    >>> by_disliked
-    array([1., 1., 0.])
+    >>> float(loss), by_disliked
+    (1.5, array([1., 1., 0.]))
     """
     pairs = _read_pairs(input1, input2, target, margin, weights)
     gradient = _read_gradient(gradient, pairs.chunks if reduction == "none" else ())
     *operands, weights = map(_probe, pairs.arrays)
-    settings = {"gradient": _if_number(gradient), "weights": weights, "target_grad": target_grad}
+    settings = {"gradient": _probe(gradient), "weights": weights, "target_grad": target_grad}
     probe, slopes = nr.margin_ranking_loss_and_grad(*operands, reduction, **settings)
     loss, *gradients = _loss_of_pairs(pairs, reduction, gradient, [result.dtype for result in (probe, *slopes)])
     return loss, tuple(gradients)
@@ -155,20 +144,13 @@ def pairwise_hinge_loss(
 ) -> da.Array:
     """Return the hinge loss of all pairs of every query group; see :func:`numbarank.pairwise_hinge_loss`.
 
-    A query must lie in one chunk: :func:`align_groups` sees to it.
+    A query, or a row of scores with two axes, must lie in one chunk: :func:`align_groups` sees to it.
 
     Parameters
     ----------
-    scores : dask array or array_like of shape (rows,) or (lists, length)
-        With two axes each row is a group, and must lie in one chunk.
-    labels, where, weights : dask array or array_like of the scores' shape
-        They are cut into the chunks of the scores.
-    qid : dask array or array_like of int, shape (rows,), optional
-        The id of each row's query; the rows of a query stand together.
-    group : array_like of int, shape (groups,), or Groups, optional
-        How many rows each query has, in their order.
-    margin, power, reduction
-        As in :func:`numbarank.pairwise_hinge_loss`.
+    scores, labels, qid, group, where, margin, power, weights, reduction
+        As in :func:`numbarank.pairwise_hinge_loss`; all arrays but `group` may be dask arrays. They are cut into the
+        chunks of the scores.
 
     Returns
     -------
@@ -216,21 +198,14 @@ def pairwise_hinge_loss_and_grad(
 
     Parameters
     ----------
-    scores, labels, qid, group, where, margin, power, weights, reduction
-        As in :func:`pairwise_hinge_loss`.
-    gradient : float, dask array or array_like, optional
-        The upstream gradient, 1 by default: a number, or for ``reduction='none'`` one number for each group.
-    return_counts : bool, default False
-        Whether to return how many active pairs each row is in.
+    scores, labels, qid, group, where, margin, power, weights, reduction, gradient, return_counts
+        As in :func:`pairwise_hinge_loss` and :func:`numbarank.pairwise_hinge_loss_and_grad`.
 
     Returns
     -------
-    loss : dask array
-        As from :func:`pairwise_hinge_loss`.
-    gradient : dask array
-        In the shape, chunks and dtype of the scores, float64 where these are integers.
-    counts : float64 dask array
-        If asked for: how many active pairs each row is in, or the sum of their weights.
+    loss, gradient, counts : dask arrays
+        As from :func:`numbarank.pairwise_hinge_loss_and_grad`, the counts if asked for; the last two in the chunks of
+        the scores.
 
     Raises
     ------
@@ -244,16 +219,14 @@ def pairwise_hinge_loss_and_grad(
     >>> import numbarank.dask
     >>> scores, labels = da.from_array([2.0, 1.5, 0.0], chunks=3), da.from_array([1, 2, 0], chunks=3)
     >>> loss, gradient = dask.compute(*numbarank.dask.pairwise_hinge_loss_and_grad(scores, labels, reduction="sum"))
-    >>> float(loss)
-    1.5
-    >>> gradient
-    array([ 1., -1.,  0.])
+    >>> float(loss), gradient
+    (1.5, array([ 1., -1.,  0.]))
     """
     lists = _read_lists(scores, labels, qid, group, where, weights)
     gradient = _read_gradient(gradient, lists.group_chunks if reduction == "none" else ())
     settings = {"margin": margin, "power": power, "reduction": reduction}
     probes = nr.pairwise_hinge_loss_and_grad(
-        **lists.probes(), **settings, gradient=_if_number(gradient), return_counts=return_counts
+        **lists.probes(), **settings, gradient=_probe(gradient), return_counts=return_counts
     )
     return _loss_of_lists(lists, settings, gradient, [probe.dtype for probe in probes])
 
@@ -302,14 +275,19 @@ def align_groups(
     given = arrays if qid is None else (*arrays, qid)
     like = next((i for i, array in enumerate(given) if isinstance(array, da.Array)), 0)
     arrays = [_read(f"array {i}", array) for i, array in enumerate(given)]
-    rows = [_known_chunks(array) for array in arrays]
+    for array in arrays:
+        if array.ndim == 0 or math.isnan(array.shape[0]):
+            raise ValueError(
+                f"an array has shape {array.shape}; it must have rows, in chunks of known size: call its "
+                "compute_chunk_sizes() first"
+            )
     offsets = _offsets_of_dask(arrays[-1]) if isinstance(qid, da.Array) else _groups_of(qid, group).offsets
     for array in arrays:
         if array.shape[0] != offsets[-1]:
             raise ValueError(
                 f"an array has shape {array.shape} and the queries have {offsets[-1]} rows together; they must be equal"
             )
-    edges = np.cumsum(rows[like])[:-1]
+    edges = np.cumsum(arrays[like].chunks[0])[:-1]
     after = np.searchsorted(offsets, edges)
     before = np.maximum(after - 1, 0)
     nearest = np.where(offsets[after] - edges <= edges - offsets[before], offsets[after], offsets[before])
@@ -320,11 +298,13 @@ def align_groups(
 # ---------------------------------------------------------------- arguments
 
 
-def _read(name, value):
+def _read(name, value, keep_number=False):
     """Return an argument as a dask array of NumPy chunks; what is none yet becomes a single chunk."""
     if isinstance(value, da.Array):
         if not isinstance(value._meta, np.ndarray):
             raise TypeError(f"{name} has chunks of {type(value._meta).__name__}; they must be NumPy arrays")
+        return value
+    if keep_number and np.ndim(value) == 0:
         return value
     if not isinstance(value, (np.ndarray, np.generic, numbers.Number, list, tuple)):
         advice = f": pass {name}.to_dask_array(lengths=True)" if hasattr(value, "to_dask_array") else ""
@@ -332,14 +312,9 @@ def _read(name, value):
     return da.from_array(np.asanyarray(value), chunks=-1)
 
 
-def _read_unless_number(name, value):
-    """Return an array as a dask array, and what has no axes as it is."""
-    return _read(name, value) if isinstance(value, da.Array) or np.ndim(value) else value
-
-
 def _read_gradient(gradient, chunks):
     """Return the upstream gradient, 1.0 for None: a number, or a dask array in the chunks of the loss."""
-    gradient = _read_unless_number("gradient", 1.0 if gradient is None else gradient)
+    gradient = _read("gradient", 1.0 if gradient is None else gradient, keep_number=True)
     if np.ndim(gradient) == 0:
         return gradient
     wrong = f"gradient has shape {gradient.shape}; it must have the loss's shape {tuple(map(sum, chunks))}"
@@ -361,16 +336,6 @@ def _in_chunks(name, array, chunks, wrong_shape):
     return array
 
 
-def _known_chunks(array):
-    """Return how many rows each chunk has, or raise ValueError where there are none, or Dask does not know."""
-    if array.ndim == 0 or math.isnan(array.shape[0]):
-        raise ValueError(
-            f"an array has shape {array.shape}; it must have rows, in chunks of known size: call its "
-            "compute_chunk_sizes() first"
-        )
-    return array.chunks[0]
-
-
 def _may_be_equal(shape, other):
     """Tell whether shapes are equal as far as Dask knows."""
     return len(shape) == len(other) and all(a == b or math.isnan(a + b) for a, b in zip(shape, other, strict=True))
@@ -379,11 +344,6 @@ def _may_be_equal(shape, other):
 def _probe(value):
     """Return what stands for an argument in a call that only checks arguments: for an array one without elements."""
     return np.ones_like(value._meta) if isinstance(value, da.Array) else value
-
-
-def _if_number(gradient):
-    """Return an upstream gradient that can be checked now, or None: the chunks of an array are checked as they come."""
-    return None if isinstance(gradient, da.Array) else gradient
 
 
 def _groups_of(qid, group):
@@ -488,13 +448,12 @@ class _Pairs(NamedTuple):
     summed: list
 
 
-def _read_pairs(input1, input2, target, margin, weights):
-    others = {"target": target, "margin": margin, "weights": weights}
-    arrays = [_read("input1", input1), _read("input2", input2), *itertools.starmap(_read_unless_number, others.items())]
+def _read_pairs(*given):
+    arrays = [_read(name, value, i > 1) for i, (name, value) in enumerate(zip(_PAIRS, given, strict=True))]
     full = [i for i, x in enumerate(arrays) if i < 2 or np.ndim(x)]
-    _check_pair_shapes(arrays, full)
-    axes = tuple(range(arrays[full[-1]].ndim))
-    lengths, cut = da.unify_chunks(*itertools.chain.from_iterable((arrays[i], axes) for i in full))
+    _check_pair_shapes({_PAIRS[i]: np.shape(arrays[i]) for i in (0, 1, 2, *full)}, [arrays[i].shape for i in full])
+    axes = range(arrays[full[-1]].ndim)
+    lengths, cut = da.unify_chunks(*itertools.chain.from_iterable((arrays[i], tuple(axes)) for i in full))
     for i, array in zip(full, cut, strict=True):
         arrays[i] = array
     chunks = tuple(lengths[axis] for axis in axes)
@@ -505,15 +464,11 @@ def _read_pairs(input1, input2, target, margin, weights):
     return _Pairs(arrays, chunks, summed)
 
 
-def _check_pair_shapes(arrays, full):
-    shapes = [arrays[i].shape for i in full]
-    fit = len(set(map(len, shapes))) == 1 and all(
-        len({length for length in lengths if length != 1 and not math.isnan(length)}) <= 1
-        for lengths in zip(*shapes, strict=True)
-    )
-    if not fit:
-        named = zip(("input1", "input2", "target", "margin", "weights"), arrays, strict=True)
-        each = ", ".join(f"{name} {np.shape(x)}" for i, (name, x) in enumerate(named) if i < 3 or i in full)
+def _check_pair_shapes(named, full):
+    """Raise ValueError about the named shapes where those that are full, of arrays, do not broadcast."""
+    known = ({n for n in lengths if n != 1 and not math.isnan(n)} for lengths in zip(*full, strict=False))
+    if len(set(map(len, full))) > 1 or any(len(lengths) > 1 for lengths in known):
+        each = ", ".join(f"{name} {shape}" for name, shape in named.items())
         raise ValueError(
             f"{each.replace(' ', ' has shape ', 1)}; all need the same number of dimensions, and along each the "
             "lengths must be equal or 1: reshape or slice them first"
@@ -613,8 +568,9 @@ class _Lists(NamedTuple):
     group_chunks: tuple
 
     def probes(self):
-        """Return the arguments of a call that only checks them."""
-        return dict(zip(("scores", "labels", "weights", "where"), map(_probe, self.arrays), strict=True))
+        """Return the arguments of a call that only checks them: a list without rows, or no lists."""
+        named = dict(zip(("scores", "labels", "weights", "where"), map(_probe, self.arrays), strict=True))
+        return named if named["scores"].ndim == 2 else {**named, "group": []}
 
 
 def _read_lists(scores, labels, qid, group, where, weights):
@@ -744,7 +700,7 @@ def _lists_of_chunk(scores, labels, weights, where, sizes, *upstream, settings, 
 
 def _offsets_of_dask(qid):
     """Return the edges between queries next to the edges of the chunks: those in between are never wanted."""
-    rows = np.array(_known_chunks(qid))
+    rows = np.array(qid.chunks[0])
     starts = (np.cumsum(rows) - rows)[rows > 0]
     table = _map(_edges_of_chunk, qid, chunks=((1,) * len(rows), (4,)), new_axis=1, dtype=_INT64)
     first, last, first_edge, last_edge = table.compute()[rows > 0].T
