@@ -1,7 +1,7 @@
 """Ranking losses of dask arrays: lazy, chunk by chunk, with gradients that are dask arrays.
 
 A chunk is one call of the function of the same name in numbarank, on one thread: the threads are Dask's. For 'mean', a
-chunk's mean counts with its share of all pairs.
+chunk's mean counts with its share of all pairs, or of their weight.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ __all__ = [
     "pairwise_hinge_loss_and_grad",
 ]
 
-_PAIRS = "input1", "input2", "target", "margin", "weights"
+_PAIRS, _LISTS = ("input1", "input2", "target", "margin", "weights"), ("scores", "labels", "weights", "where")
 _FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
 _ALIGN = "call numbarank.dask.align_groups first, which puts the edges of the chunks between queries"
 
@@ -74,8 +74,7 @@ def margin_ranking_loss(
     if size_average is not None or reduce is not None:
         reduction = nr.MarginRankingLoss(0.0, size_average, reduce).reduction
     pairs = _read_pairs(input1, input2, target, margin, weights)
-    *operands, weights = map(_probe, pairs.arrays)
-    probe = nr.margin_ranking_loss(*operands, reduction=reduction, weights=weights)
+    probe = nr.margin_ranking_loss(**pairs.probes(), reduction=reduction)
     return _loss_of_pairs(pairs, reduction, None, [probe.dtype])[0]
 
 
@@ -123,9 +122,9 @@ def margin_ranking_loss_and_grad(
     """
     pairs = _read_pairs(input1, input2, target, margin, weights)
     gradient = _read_gradient(gradient, pairs.chunks if reduction == "none" else ())
-    *operands, weights = map(_probe, pairs.arrays)
-    settings = {"gradient": _probe(gradient), "weights": weights, "target_grad": target_grad}
-    probe, slopes = nr.margin_ranking_loss_and_grad(*operands, reduction, **settings)
+    probe, slopes = nr.margin_ranking_loss_and_grad(
+        **pairs.probes(), reduction=reduction, gradient=_probe(gradient), target_grad=target_grad
+    )
     loss, *gradients = _loss_of_pairs(pairs, reduction, gradient, [result.dtype for result in (probe, *slopes)])
     return loss, tuple(gradients)
 
@@ -144,7 +143,7 @@ def pairwise_hinge_loss(
 ) -> da.Array:
     """Return the hinge loss of all pairs of every query group; see :func:`numbarank.pairwise_hinge_loss`.
 
-    A query, or a row of scores with two axes, must lie in one chunk: :func:`align_groups` sees to it.
+    A query must lie in one chunk: :func:`align_groups` sees to it. So must a row of scores with two axes.
 
     Parameters
     ----------
@@ -411,9 +410,9 @@ def _part(loss, reduction, ndim, dtype):
     return loss.astype(dtype, copy=False) if reduction == "none" else np.full((1,) * ndim, loss, _FLOAT64)
 
 
-def _scaled(upstream, count, total):
-    """Return the upstream gradient of a chunk: for a mean, times the chunk's share in it."""
-    return upstream if total is None else upstream * (count.item() / (total or 1))
+def _scaled(upstream, count, total, size=None):
+    """Return the upstream gradient of a chunk: for a mean, times its share, of which the count is known or its size."""
+    return upstream if total is None else upstream * ((size if count is None else count.item()) / (total or 1))
 
 
 @contextlib.contextmanager
@@ -439,38 +438,43 @@ def _one_chunk(block_id):
 class _Pairs(NamedTuple):
     """The pairs of one call, all cut at the same edges.
 
-    ``arrays`` are input1, input2, target, margin and weights: dask arrays, numbers or None; ``summed`` has for each the
-    axes along which it was broadcast.
+    ``arrays`` are those of ``_PAIRS``: dask arrays, numbers or None; ``summed`` has for each the axes along which it
+    was broadcast.
     """
 
     arrays: list
     chunks: tuple
     summed: list
 
+    def probes(self):
+        """Return the arguments of a call that only checks them."""
+        return dict(zip(_PAIRS, map(_probe, self.arrays), strict=True))
+
 
 def _read_pairs(*given):
-    arrays = [_read(name, value, i > 1) for i, (name, value) in enumerate(zip(_PAIRS, given, strict=True))]
+    """Return the pairs; what has no axes and is no score stands for every pair."""
+    arrays = [_read(name, x, keep_number=i > 1) for i, (name, x) in enumerate(zip(_PAIRS, given, strict=True))]
     full = [i for i, x in enumerate(arrays) if i < 2 or np.ndim(x)]
-    _check_pair_shapes({_PAIRS[i]: np.shape(arrays[i]) for i in (0, 1, 2, *full)}, [arrays[i].shape for i in full])
-    axes = range(arrays[full[-1]].ndim)
-    lengths, cut = da.unify_chunks(*itertools.chain.from_iterable((arrays[i], tuple(axes)) for i in full))
+    _check_pair_shapes({_PAIRS[i]: np.shape(arrays[i]) for i in sorted({0, 1, 2, *full})})
+    axes = tuple(range(arrays[0].ndim))
+    lengths, cut = da.unify_chunks(*itertools.chain.from_iterable((arrays[i], axes) for i in full))
     for i, array in zip(full, cut, strict=True):
         arrays[i] = array
     chunks = tuple(lengths[axis] for axis in axes)
+    shape = tuple(map(sum, chunks))
     summed = [
-        tuple(axis for axis in axes if np.ndim(x) == 0 or (x.shape[axis] == 1 and sum(chunks[axis]) != 1))
-        for x in arrays
+        tuple(axis for axis in axes if np.ndim(x) == 0 or (x.shape[axis] == 1 and shape[axis] != 1)) for x in arrays
     ]
     return _Pairs(arrays, chunks, summed)
 
 
-def _check_pair_shapes(named, full):
-    """Raise ValueError about the named shapes where those that are full, of arrays, do not broadcast."""
-    known = ({n for n in lengths if n != 1 and not math.isnan(n)} for lengths in zip(*full, strict=False))
+def _check_pair_shapes(shapes):
+    full = [shape for name, shape in shapes.items() if shape or name != "target"]
+    known = [{n for n in lengths if n != 1 and not math.isnan(n)} for lengths in zip(*full, strict=False)]
     if len(set(map(len, full))) > 1 or any(len(lengths) > 1 for lengths in known):
-        each = ", ".join(f"{name} {shape}" for name, shape in named.items())
+        named = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(
-            f"{each.replace(' ', ' has shape ', 1)}; all need the same number of dimensions, and along each the "
+            f"{named.replace(' ', ' has shape ', 1)}; all need the same number of dimensions, and along each the "
             "lengths must be equal or 1: reshape or slice them first"
         )
 
@@ -522,20 +526,18 @@ def _count_of_chunk(*arrays, is_weighted, summed, loss_dtype, block_id):
 
 def _pairs_of_chunk(x1, x2, y, margin, weights, *upstream, reduction, summed, others, loss_dtype, block_id):
     """Return the loss of a chunk, and its gradients, in float64 where they are to be summed."""
-    inputs, settings = [x1, x2, y], {"margin": margin, "reduction": reduction, "weights": weights}
-    shape = _shape_of_pairs((*inputs, margin, weights), summed)
-    if not others:
-        with _one_chunk(block_id):
-            loss = nr.margin_ranking_loss(*inputs, **settings)
-        return (_part(loss, reduction, len(shape), loss_dtype),)
-    gradient, count, total = upstream
-    gradient = _scaled(gradient, np.int64(math.prod(shape)) if count is None else count, total)
-    for i in range(others):
-        if summed[i]:
-            inputs[i] = _spread(inputs[i], shape, loss_dtype)
+    settings = {"margin": margin, "reduction": reduction, "weights": weights}
+    shape, slopes = _shape_of_pairs((x1, x2, y, margin, weights), summed), ()
     with _one_chunk(block_id):
-        loss, slopes = nr.margin_ranking_loss_and_grad(*inputs, **settings, gradient=gradient, target_grad=others == 3)
-    slopes = [_sum(slopes[i], summed[i], keepdims=True) if summed[i] else slopes[i] for i in range(others)]
+        if others:
+            settings.update(gradient=_scaled(*upstream, math.prod(shape)), target_grad=others == 3)
+            inputs = [
+                _spread(x, shape, loss_dtype) if summed[i] and i < others else x for i, x in enumerate((x1, x2, y))
+            ]
+            loss, slopes = nr.margin_ranking_loss_and_grad(*inputs, **settings)
+        else:
+            loss = nr.margin_ranking_loss(x1, x2, y, **settings)
+    slopes = [_sum(slope, axes, keepdims=True) if axes else slope for slope, axes in zip(slopes, summed, strict=False)]
     return _part(loss, reduction, len(shape), loss_dtype), *slopes
 
 
@@ -559,33 +561,33 @@ def _spread(x, shape, loss_dtype):
 class _Lists(NamedTuple):
     """The query groups of one call.
 
-    ``arrays`` are scores, labels, weights and mask in the same chunks, or None; ``sizes`` has in the chunk for each
-    chunk of them the sizes of its groups, and is None where these need not be known.
+    ``arrays`` are those of ``_LISTS`` in the same chunks, or None; ``sizes`` has in the chunk for each chunk of them
+    the sizes of its groups, and is None where these need not be known.
     """
 
-    arrays: tuple
+    arrays: list
     sizes: Any
     group_chunks: tuple
 
     def probes(self):
-        """Return the arguments of a call that only checks them: a list without rows, or no lists."""
-        named = dict(zip(("scores", "labels", "weights", "where"), map(_probe, self.arrays), strict=True))
-        return named if named["scores"].ndim == 2 else {**named, "group": []}
+        """Return the arguments of a call that only checks them: no lists, as there are no rows."""
+        group = [] if self.arrays[0].ndim == 1 else None
+        return {**dict(zip(_LISTS, map(_probe, self.arrays), strict=True)), "group": group}
 
 
 def _read_lists(scores, labels, qid, group, where, weights):
-    given = {"scores": scores, "labels": labels, "weights": weights, "where": where}
-    first = next((value for value in (*given.values(), qid) if isinstance(value, da.Array)), None)
-    arrays = {name: None if value is None else _read(name, value) for name, value in given.items()}
-    scores = arrays["scores"]
+    given = scores, labels, weights, where
+    first = next((value for value in (*given, qid) if isinstance(value, da.Array)), None)
+    arrays = [None if x is None else _read(name, x) for name, x in zip(_LISTS, given, strict=True)]
+    scores = arrays[0]
     if scores.ndim not in (1, 2):
         raise ValueError(f"scores has shape {scores.shape}; it must have one axis, or two with a list a row")
     chunks = scores.chunks if first is None or not _may_be_equal(first.shape, scores.shape) else first.chunks
-    for name, array in arrays.items():
-        if array is not None:
-            wrong = f"scores has shape {scores.shape}, {name} {array.shape}; they must be equal"
-            arrays[name] = _in_chunks(name, array, chunks, wrong)
-    return _Lists(tuple(arrays.values()), *_read_groups(scores, chunks, qid, group, where))
+    for i, name in enumerate(_LISTS):
+        if arrays[i] is not None:
+            wrong = f"scores has shape {scores.shape}, {name} {arrays[i].shape}; they must be equal"
+            arrays[i] = _in_chunks(name, arrays[i], chunks, wrong)
+    return _Lists(arrays, *_read_groups(scores, chunks, qid, group, where))
 
 
 def _read_groups(scores, chunks, qid, group, where):
