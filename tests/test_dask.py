@@ -394,6 +394,22 @@ def test_a_chunk_of_weight_0_is_left_out_whatever_it_holds(synchronous, reductio
     assert_weighted(in_chunks(*arrays, margin, weights), arrays, margin, weights, reduction)
 
 
+def test_weights_are_summed_as_the_loss_rounds_them(synchronous):
+    x, weights = np.arange(4, dtype=np.float32), np.array([1e-50, 1e-50, 1, 3])
+    loss, (slope, _) = nr.margin_ranking_loss_and_grad(x, -x, -1, weights=weights)
+    result, (by_x, _) = nrd.margin_ranking_loss_and_grad(*in_chunks(x, -x, chunks=2), -1, weights=weights)
+    assert_like(result, loss)
+    assert_like(by_x, slope)
+    too_large = nrd.margin_ranking_loss(*in_chunks(x, -x, chunks=2), -1, weights=[1, 1, 1, 1e300])
+    with pytest.raises(ValueError, match=r"chunk 1: weights\[1\] is"):
+        too_large.compute()
+
+
+def test_values_of_a_meta_are_no_weights(synchronous):
+    weight = da.from_array(np.array(2.0), meta=np.array(-1.0))
+    assert nrd.margin_ranking_loss(da.asarray(1.0), da.asarray(3.0), 1, 0.5, weights=weight).compute() == 2.5
+
+
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_margins_and_weights_in_chunks_of_unknown_size(scheduler, reduction):
     arrays, (margin, weights) = random_pairs(ROWS), settings_of(ROWS)
