@@ -219,6 +219,12 @@ def test_legacy_arguments(synchronous):
         ((da.ones(3), da.ones(3), 1j), {}, TypeError, "target has dtype complex128"),
         ((da.ones(3), da.ones(3), 1), {"reduction": "max"}, ValueError, "reduction is 'max'"),
         ((da.ones(3), da.ones(3), 1), {"margin": "1"}, TypeError, "margin is '1'"),
+        ((da.ones(3), da.ones(3), 1), {"margin": da.ones(3) > 0}, TypeError, "margin has dtype bool"),
+        ((da.ones(3), da.ones(3), 1), {"margin": da.ones(4)}, ValueError, r"target \(\), margin \(4,\); all need"),
+        ((da.ones(3), da.ones(3), 1), {"weights": da.ones(3) > 0}, TypeError, "weights has dtype bool"),
+        ((da.ones(3), da.ones(3), 1), {"weights": "heavy"}, TypeError, "weights is a str"),
+        ((da.ones(3), da.ones(3), 1), {"weights": nr.ones(3)}, TypeError, "weights is a Tensor"),
+        ((da.ones(3), da.ones(3), 1), {"weights": da.ones((1, 3))}, ValueError, r"target \(\), weights \(1, 3\); all"),
         (
             (nr.ones(3), da.ones(3), 1),
             {},
@@ -291,6 +297,172 @@ def test_the_graph_grows_with_the_chunks_and_no_faster(reduction):
         return sum(len(dict(result.__dask_graph__())) for result in (pairs[0], *pairs[1], *lists))
 
     assert tasks(1000) < 11 * tasks(100)
+
+
+# ---------------------------------------------------------------- margins and weights of pairs
+
+
+def settings_of(shape, dtype=np.float64):
+    """Margins, and weights of which some are 0: all of the chunk of one pair among them."""
+    rng = np.random.default_rng(4)
+    weights = (rng.integers(0, 4, shape) * rng.random(shape)).astype(dtype)
+    weights[sum(CHUNKS[:3])] = 0
+    return (2 * rng.random(shape) - 0.5).astype(dtype), weights
+
+
+def assert_weighted(lazy, arrays, margin, weights, reduction, gradient=None, ulps=2):
+    """Loss and gradients of dask arrays are those of one machine, and the loss is within an ulp of the exact one.
+
+    ``lazy`` are the scores, the target, the margin and the weights.
+    """
+    *inputs, lazy_margin, lazy_weights = lazy
+    settings = {"gradient": gradient, "target_grad": True}
+    loss, gradients = nr.margin_ranking_loss_and_grad(*arrays, margin, reduction, weights=weights, **settings)
+    alone = nrd.margin_ranking_loss(*inputs, lazy_margin, reduction=reduction, weights=lazy_weights)
+    result, slopes = nrd.margin_ranking_loss_and_grad(*inputs, lazy_margin, reduction, weights=lazy_weights, **settings)
+    exact = reference.loss(*arrays, margin, reduction, weights)
+    for one in (alone, result):
+        assert_like(one, np.asarray(loss))
+        assert_within(one.compute(), exact, 0 if reduction == "none" else 1)
+    for slope, expected in zip(slopes, gradients, strict=True):
+        assert_like(slope, np.asarray(expected), ulps)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_margins_and_weights_in_uneven_and_empty_chunks(scheduler, dtype, reduction):
+    arrays, (margin, weights) = random_pairs(ROWS, dtype), settings_of(ROWS, dtype)
+    lazy = in_chunks(*arrays, margin, weights)
+    assert_weighted(lazy, arrays, margin, weights, reduction, 3.0)
+    assert_weighted([*lazy[:3], 0.25, lazy[4]], arrays, 0.25, weights, reduction)
+    assert_weighted([*lazy[:4], None], arrays, margin, None, reduction)
+    assert_weighted([*lazy[:3], margin.tolist(), weights], arrays, margin.tolist(), weights, reduction)
+    in_others = [da.from_array(margin, chunks=5), da.from_array(weights, chunks=7)]
+    assert_weighted([*lazy[:3], *in_others], arrays, margin, weights, reduction)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_weighted_loss_of_many_rounded_chunks_is_within_an_ulp(synchronous, dtype, seed):
+    arrays, rng = random_pairs(999, dtype, seed=seed), np.random.default_rng(seed)
+    weights = np.exp(2 * rng.normal(size=999)) * rng.integers(0, 2, 999)
+    lazy = in_chunks(*arrays, weights, chunks=13)
+    for reduction in ("mean", "sum"):
+        loss = nrd.margin_ranking_loss(*lazy[:3], 0.1, reduction=reduction, weights=lazy[3])
+        assert_within(loss.compute(), reference.loss(*arrays, 0.1, reduction, weights), 1)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("shape", [(1, 5), (6, 1), (1, 1), (6, 5)], ids=str)
+def test_margins_and_weights_broadcast_against_the_pairs(synchronous, shape, reduction):
+    arrays, rng = random_pairs((6, 5)), np.random.default_rng(6)
+    margin, weights = rng.random(shape), rng.random(shape)
+    in_parts = [da.from_array(x, chunks=tuple(1 if n == 1 else 2 for n in shape)) for x in (margin, weights)]
+    for rows in (slice(None), slice(1)):
+        given = [x[rows] for x in arrays]
+        lazy = [da.from_array(x, chunks=(4, 3)) for x in given]
+        assert_weighted([*lazy, *in_parts], given, margin, weights, reduction)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weight", [2, np.float32(0.5), np.array(2.0)])
+def test_a_weight_that_is_a_number(synchronous, weight, reduction):
+    arrays = random_pairs(ROWS)
+    for number in (weight, da.asarray(weight)):
+        lazy = [*in_chunks(*arrays), da.asarray(0.5), number]
+        assert_weighted(lazy, arrays, 0.5, weight, reduction)
+    loss = nrd.margin_ranking_loss(da.asarray(1.0), da.asarray(3.0), 1, 0.5, weights=da.asarray(weight))
+    assert_like(loss, np.float64(2.5))
+
+
+def test_no_weight_has_no_mean_and_no_gradient(scheduler):
+    x = da.arange(4.0, chunks=2)
+    loss, slopes = nrd.margin_ranking_loss_and_grad(x, -x, -1, 1, weights=da.zeros(4, chunks=2))
+    assert np.isnan(loss.compute())
+    assert not any(slope.compute().any() for slope in slopes)
+    assert nrd.margin_ranking_loss(x, -x, -1, reduction="sum", weights=0).compute() == 0
+    nothing = da.zeros(0)
+    assert np.isnan(nrd.margin_ranking_loss(nothing, nothing, 1, margin=nothing, weights=nothing).compute())
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_a_chunk_of_weight_0_is_left_out_whatever_it_holds(synchronous, reduction):
+    x1, x2, y = random_pairs(ROWS)
+    margin, weights = settings_of(ROWS)
+    x1[:3], x2[1:3], weights[:3], y[2] = np.inf, -np.inf, 0, np.nan
+    arrays = x1, x2, y
+    assert_weighted(in_chunks(*arrays, margin, weights), arrays, margin, weights, reduction)
+
+
+def test_weights_are_summed_as_the_loss_rounds_them(synchronous):
+    x, weights = np.arange(4, dtype=np.float32), np.array([1e-50, 1e-50, 1, 3])
+    loss, (slope, _) = nr.margin_ranking_loss_and_grad(x, -x, -1, weights=weights)
+    result, (by_x, _) = nrd.margin_ranking_loss_and_grad(*in_chunks(x, -x, chunks=2), -1, weights=weights)
+    assert_like(result, loss)
+    assert_like(by_x, slope)
+    too_large = nrd.margin_ranking_loss(*in_chunks(x, -x, chunks=2), -1, weights=[1, 1, 1, 1e300])
+    with pytest.raises(ValueError, match=r"chunk 1: weights\[1\] is"):
+        too_large.compute()
+
+
+def test_values_of_a_meta_are_no_weights(synchronous):
+    weight = da.from_array(np.array(2.0), meta=np.array(-1.0))
+    assert nrd.margin_ranking_loss(da.asarray(1.0), da.asarray(3.0), 1, 0.5, weights=weight).compute() == 2.5
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_margins_and_weights_in_chunks_of_unknown_size(scheduler, reduction):
+    arrays, (margin, weights) = random_pairs(ROWS), settings_of(ROWS)
+    kept = arrays[0] > -0.5
+    given = [x[kept] for x in (*arrays, margin, weights)]
+    lazy = [x[da.from_array(kept, chunks=(CHUNKS,))] for x in in_chunks(*arrays, margin, weights)]
+    assert_weighted(lazy, given[:3], *given[3:], reduction)
+    assert_weighted([*lazy[:4], 2.0], given[:3], given[3], 2.0, reduction)
+
+
+def test_upstream_gradients_of_weighted_pairs(synchronous):
+    arrays, (margin, weights) = random_pairs(ROWS), settings_of(ROWS)
+    upstream = np.random.default_rng(1).standard_normal(ROWS)
+    assert_weighted(in_chunks(*arrays, margin, weights), arrays, margin, weights, "none", upstream)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
+def test_errors_about_weights_name_the_chunk(scheduler, reduction, value):
+    weights = np.ones(ROWS)
+    weights[5] = value
+    lazy = in_chunks(*random_pairs(ROWS), weights)
+    loss, gradients = nrd.margin_ranking_loss_and_grad(*lazy[:3], 0.5, reduction, weights=lazy[3])
+    for result in (loss, *gradients, nrd.margin_ranking_loss(*lazy[:3], 5, reduction=reduction, weights=lazy[3])):
+        with pytest.raises(
+            ValueError, match=rf"^chunk 2: weights\[2\] is {value}; weights must be 0 or more and finite"
+        ):
+            result.compute()
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_errors_about_weights_of_a_grid_name_the_chunk(synchronous, reduction):
+    x, weights = da.ones((4, 4), chunks=2), np.array([[1.0, 1, 1, -1]])
+    loss = nrd.margin_ranking_loss(x[2:], x[2:], 1, 1, reduction=reduction, weights=weights)
+    with pytest.raises(ValueError, match=r"^chunk \(0, 1\): weights\[0, 1\] is -1.0"):
+        loss.compute()
+
+
+def test_weights_and_margins_are_read_once_and_not_early(synchronous):
+    sources = [Source(x) for x in (*random_pairs(ROWS), *settings_of(ROWS))]
+    *lazy, margin, weights = lazily(sources)
+    results = nrd.margin_ranking_loss_and_grad(*lazy, margin, weights=weights)
+    assert [source.asked for source in sources] == [0] * 5
+    dask.compute(*results)
+    assert [source.asked for source in sources] == [2] * 5
+
+
+def test_the_sum_of_the_weights_needs_the_weights_alone(synchronous):
+    sources = [Source(x) for x in (*random_pairs(ROWS), settings_of(ROWS)[1])]
+    *lazy, weights = lazily(sources)
+    pairs = nrd._read_pairs(*lazy, 0.5, weights)
+    nrd._counts_of_pairs(pairs, np.dtype(np.float64)).sum().compute()
+    assert [source.asked for source in sources] == [0, 0, 0, 2]
 
 
 # ---------------------------------------------------------------- lists
