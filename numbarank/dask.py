@@ -483,7 +483,8 @@ def _loss_of_pairs(pairs, reduction, gradient, dtypes):
     """Return the loss, and as many gradients as there are dtypes behind that of the loss."""
     counts = _counts_of_pairs(pairs, dtypes[0]) if reduction == "mean" else None
     settings = {"reduction": reduction, "summed": pairs.summed}
-    results = _pass(_pairs_of_chunk, pairs.arrays, gradient, counts, pairs.chunks, dtypes, **settings)
+    function = _pairs_of_chunk if pairs.arrays[4] is None else _weighted_pairs_of_chunk
+    results = _pass(function, pairs.arrays, gradient, counts, pairs.chunks, dtypes, **settings)
     loss = _loss(results, reduction, counts, pairs.chunks, dtypes[0], of_nothing=math.nan)
     return loss, *(_gradient_of(results, i, pairs, dtype) for i, dtype in enumerate(dtypes[1:]))
 
@@ -524,11 +525,11 @@ def _count_of_chunk(*arrays, is_weighted, summed, loss_dtype, block_id):
     return np.full((1,) * len(shape), count, _FLOAT64)
 
 
-def _pairs_of_chunk(x1, x2, y, margin, weights, *upstream, reduction, summed, others, loss_dtype, block_id):
+def _pairs_of_chunk(x1, x2, y, margin, weights, *upstream, reduction, summed, others, loss_dtype, where=()):
     """Return the loss of a chunk, and its gradients, in float64 where they are to be summed."""
     settings = {"margin": margin, "reduction": reduction, "weights": weights}
     shape, slopes = _shape_of_pairs((x1, x2, y, margin, weights), summed), ()
-    with _one_chunk(block_id):
+    with _one_chunk(where):
         if others:
             settings.update(gradient=_scaled(*upstream, math.prod(shape)), target_grad=others == 3)
             inputs = [
@@ -539,6 +540,11 @@ def _pairs_of_chunk(x1, x2, y, margin, weights, *upstream, reduction, summed, ot
             loss = nr.margin_ranking_loss(x1, x2, y, **settings)
     slopes = [_sum(slope, axes, keepdims=True) if axes else slope for slope, axes in zip(slopes, summed, strict=False)]
     return _part(loss, reduction, len(shape), loss_dtype), *slopes
+
+
+def _weighted_pairs_of_chunk(*arrays, block_id, **settings):
+    """Do what ``_pairs_of_chunk`` does where an error may be about a weight; Dask takes longer to tell the chunk."""
+    return _pairs_of_chunk(*arrays, where=block_id, **settings)
 
 
 def _shape_of_pairs(arrays, summed):

@@ -79,7 +79,19 @@ WRONG_ARRAYS = [
     lambda a: np.full(a.shape, "1"),
 ]
 WRONG_TARGETS = [*WRONG_ARRAYS, lambda a: np.ones(a.shape, np.uint8), lambda a: np.ones(a.shape, np.uint64), True]
-WRONG_NUMBERS = ["1", None, 1j, [1.0], np.ones(1), np.array("1"), np.timedelta64(1), b"1", True, 10**400, Raising()]
+WRONG_NUMBERS = [
+    "1",
+    None,
+    1j,
+    [True],
+    np.ones(1, bool),
+    np.array("1"),
+    np.timedelta64(1),
+    b"1",
+    True,
+    10**400,
+    Raising(),
+]
 WRONG_REDUCTIONS = ["avg", "", None, 1, b"mean", ["mean"], np.array("mean"), np.array(["mean", "sum"]), Raising()]
 WRONG_BUFFERS = {
     "too few": lambda out, memory: out[:1],

@@ -440,11 +440,11 @@ def test_a_tensor_is_divided_by_numbers_only(device):
 # ---------------------------------------------------------------- margin, reduction, gradient
 
 
-NOT_REAL = ["1", None, 1j, [1.0], (1.0, 2.0), np.array([1.0, 2.0]), np.array([1.0]), object(), np.complex128(1)]
+NOT_REAL = ["1", None, 1j, ["1"], (True, False), np.array(["1", "2"]), np.array([True]), object(), np.complex128(1)]
 
 
 @pytest.mark.parametrize("margin", NOT_REAL, ids=lambda value: type(value).__name__)
-def test_margin_must_be_a_real_number(device, margin):
+def test_margin_must_be_a_real_number_or_an_array_of_such(device, margin):
     x = put(np.ones(2), device)
     for wrong in (
         lambda: nr.margin_ranking_loss(x, x, x, margin),

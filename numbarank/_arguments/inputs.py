@@ -70,9 +70,15 @@ def read_mask(where):
 
 def read_margin_of_pairs(margin):
     """Return the margin as a Python float, or as an ``Input`` where there is one for each pair."""
-    if not isinstance(margin, (list, tuple)) and getattr(margin, "shape", ()) in ((), None):
+    kind = type(margin)
+    if issubclass(kind, (list, tuple)):
+        return _read_numbers("margin", margin)
+    if issubclass(kind, np.ndarray):
+        return _read_numbers("margin", margin) if np.ndarray.ndim.__get__(margin) else read_margin(margin)
+    if issubclass(kind, _FROM_PYTHON) or _place("margin", margin) is None:
         return read_margin(margin)
-    return _read_numbers("margin", margin)
+    item = _read_numbers("margin", margin)
+    return item if item.array.ndim or item.device != "cpu" else read_margin(item.array)
 
 
 def read_weights_of_pairs(weights):
