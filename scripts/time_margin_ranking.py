@@ -270,6 +270,22 @@ def upstream(sweep):
         yield Goal(f"{label}, {counted(size)}", words, limit, ratio(times, "with", "without"), at_least=False)
 
 
+@benchmark.row("weights")
+def weights(sweep):
+    """Compare weighted pairs with plain ones: one more array to read, twice where a mean has gradients."""
+    size = sweep.size(64_000_000)
+    pairs, weights = Pairs.random(size, FLOAT32), np.abs(Pairs.random(size, FLOAT32, seed=1).x1)
+    inputs, out = (pairs.x1, pairs.x2, pairs.y), [np.ones_like(pairs.x1) for _ in range(2)]
+    added_bytes = {("forward", "mean"): 4 / 3, ("gradients", "sum"): 6 / 5, ("gradients", "mean"): 7 / 5}
+    for (work, reduction), added in added_bytes.items():
+        label = f"{'forward' if work == 'forward' else GIVEN}, '{reduction}', weights="
+        options = {"reduction": reduction} | ({"out": out} if work == "gradients" else {})
+        calls = {"without": _call(work, inputs, **options), "with": _call(work, inputs, weights=weights, **options)}
+        measured = ratio(sweep.compare(label, size, calls), "with", "without")
+        words = "{} of the time without weights="
+        yield Goal(f"{label}, {counted(size)}", words, round(1.05 * added, 2), measured, at_least=False)
+
+
 def _call(work, inputs, **options):
     return lambda: WORKS[work](*inputs, MARGIN, **options)
 

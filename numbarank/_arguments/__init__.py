@@ -22,7 +22,7 @@ from numbarank._arguments.inputs import (
     read_weights_of_pairs,
 )
 from numbarank._arguments.lists import check_list_shapes, check_longest, describe_invalid_row, describe_invalid_weight
-from numbarank._arguments.plain import are_plain
+from numbarank._arguments.plain import are_plain, are_plain_weights
 from numbarank._arguments.settings import read_finite_margin, read_flag, read_margin, read_power, read_seed
 from numbarank._arguments.shapes import output_shape, read_shape
 
@@ -30,6 +30,7 @@ __all__ = [
     "Input",
     "Result",
     "are_plain",
+    "are_plain_weights",
     "arithmetic_dtype",
     "check_list_shapes",
     "check_longest",

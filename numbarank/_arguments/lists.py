@@ -41,5 +41,5 @@ def describe_invalid_row(row, scores, labels, weights):
 def describe_invalid_weight(pair, weights, shape):
     """Return the message about the first weight of a pair that is negative or not finite."""
     place = np.unravel_index(pair, shape)
-    value, index = np.broadcast_to(weights.array, shape)[place], ", ".join(map(str, place))
+    value, index = np.broadcast_to(weights, shape)[place], ", ".join(map(str, place))
     return f"weights[{index}] is {value}; weights must be 0 or more and finite: give a pair that does not count 0"

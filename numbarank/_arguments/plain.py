@@ -29,5 +29,13 @@ def are_plain(input1, input2, target, margin, reduction):
     return input2.dtype is dtype and input2.shape == shape and flags & _PLAIN == _PLAIN and dtype in _COMPUTED
 
 
+def are_plain_weights(weights, like):
+    """Tell whether weights need no preparation either, or there are none."""
+    if weights is None:
+        return True
+    is_like = type(weights) is np.ndarray and weights.dtype is like.dtype and weights.shape == like.shape
+    return is_like and weights.flags.num & _PLAIN == _PLAIN
+
+
 def _is_small_integer(value):
     return type(value) is int and -_EXACT <= value <= _EXACT

@@ -31,8 +31,9 @@ def loss(formula, input1, input2, target, margin, reduction, weights=None, out=N
     operands = input1, input2, target, margin, weights
     if out is not None:
         return _losses_into(out, PairLoss(formula, reduction), operands, stream)
-    if stream is None and weights is None and _arguments.are_plain(input1, input2, target, margin, reduction):
-        result = _run_plain(formula, input1, input2, target, margin, reduction)
+    is_plain = stream is None and _arguments.are_plain(input1, input2, target, margin, reduction)
+    if is_plain and _arguments.are_plain_weights(weights, input1):
+        result = _run_plain(formula, input1, input2, target, margin, reduction, weights=weights)
         return result if reduction == "none" else result[()]
     return _call.forward(PairLoss(formula, reduction), operands, stream)
 
@@ -52,10 +53,11 @@ def loss_and_grad(
 ):
     """Return the loss of a formula on pairs and its gradients, from one pass over them."""
     upstream = 1.0 if gradient is None else gradient
-    is_simple = type(upstream) is float and target_grad is False and stream is None and weights is None
-    if is_simple and _arguments.are_plain(input1, input2, target, margin, reduction):
-        gradients = _empty_pair(input1) if out is None else _plain_buffers(out, input1, input2, target)
-        result = _run_plain(formula, input1, input2, target, margin, reduction, upstream, *gradients)
+    is_simple = type(upstream) is float and target_grad is False and stream is None
+    is_plain = is_simple and _arguments.are_plain(input1, input2, target, margin, reduction)
+    if is_plain and _arguments.are_plain_weights(weights, input1):
+        gradients = _empty_pair(input1) if out is None else _plain_buffers(out, input1, input2, target, weights)
+        result = _run_plain(formula, input1, input2, target, margin, reduction, upstream, *gradients, weights=weights)
         return result if reduction == "none" else result[()], gradients
     wanted = (True, True, _arguments.read_flag("target_grad", target_grad))
     given = None if out is None else _arguments.read_sequence("out", out)
@@ -144,18 +146,27 @@ def _run(formula, request, pairs, results, wants_total):
     """Pass once over the pairs, and return the total; raise ValueError about the first weight that is none."""
     total, invalid = request.backend.pairs.run(formula, pairs, results, wants_total)
     if invalid >= 0:
-        raise ValueError(_arguments.describe_invalid_weight(invalid, request.inputs[-1], request.shape))
+        raise ValueError(_arguments.describe_invalid_weight(invalid, request.inputs[-1].array, request.shape))
     return total
 
 
-def _run_plain(formula, x1, x2, y, margin, reduction, upstream=1.0, grad1=None, grad2=None, with_loss=True):
+def _run_plain(
+    formula, x1, x2, y, margin, reduction, upstream=1.0, grad1=None, grad2=None, with_loss=True, weights=None
+):
     """Pass over inputs that need no preparation; return the loss as an array."""
     cpu = _dispatch.backend("cpu")
     wants_total, divisor = with_loss, x1.size if reduction == "mean" else 1
     losses = None
     if reduction == "none":
         losses, wants_total = cpu.arrays.empty_like(x1) if with_loss else None, False
-    total = cpu.pairs.run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, wants_total)
+    if weights is None:
+        total = cpu.pairs.run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, wants_total)
+    else:
+        divisor = None if reduction == "mean" else 1
+        pairs, results = Pairs(x1, x2, y, margin, weights, upstream, divisor), PairResults(losses, grad1, grad2)
+        total, invalid = cpu.pairs.run(formula, pairs, results, wants_total)
+        if invalid >= 0:
+            raise ValueError(_arguments.describe_invalid_weight(invalid, weights, x1.shape))
     return total if wants_total else losses
 
 
@@ -164,10 +175,9 @@ def _empty_pair(array):
     return empty_like(array), empty_like(array)
 
 
-def _plain_buffers(out, x1, x2, y):
-    sources = [_arguments.Input(name, array, "cpu", False) for name, array in zip(NAMES, (x1, x2, y), strict=False)]
-    if isinstance(y, (float, int)):
-        sources.pop()
+def _plain_buffers(out, x1, x2, y, weights):
+    given = {"input1": x1, "input2": x2, "target": y, "weights": weights}
+    sources = [_arguments.Input(name, array, "cpu", False) for name, array in given.items() if hasattr(array, "dtype")]
     given = tuple(map(_call.array_of, _arguments.read_sequence("out", out)))
     _arguments.read_out(given, _arguments.gradients_of(sources[:2]), sources, "cpu", _dispatch.backend("cpu").arrays)
     return given
