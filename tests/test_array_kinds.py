@@ -548,10 +548,10 @@ def shares_memory(array, others):
 def test_results_are_in_memory_of_the_package(driver, either):
     x1, x2, y = (either.Array(a.copy()) for a in (X1, X2, Y))
     losses, gradients = nr.margin_ranking_loss_and_grad(x1, x2, y, 0.5, "none", target_grad=True)
-    gradient, counts = nr.pairwise_hinge_loss_and_grad(x1, y, return_counts=True)[1:]
-    assert all(shares_memory(array.array, either.pool) for array in (losses, *gradients, gradient, counts))
+    lists = nr.pairwise_hinge_loss_and_grad(x1, y, reduction="none", return_counts=True)
+    assert all(shares_memory(array.array, either.pool) for array in (losses, *gradients, *lists))
     assert_same(gradients[1].array, np.array([1.0, 0.0, -1.0]))
-    assert len(either.pool) == 6
+    assert len(either.pool) == 7
 
 
 @simulated

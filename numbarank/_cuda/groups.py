@@ -30,13 +30,14 @@ def run(lists, dtype, wants_each, results):
     gradient, counts = results
     device = driver.device_of(scores)
     with driver.activate(device):
-        given = scores, labels, weights, where, upstream, gradient, counts
-        stream = driver.common_stream(*filter(arrays.is_array, given))
         shape = (len(groups),) if wants_each else ()
         if groups.rows == 0:
             return arrays.from_host(np.zeros(shape, dtype), arrays.device_of(scores)), -1
+        losses = arrays.empty_beside(scores, shape, dtype) if wants_each else None
+        given = scores, labels, weights, where, upstream, losses, gradient, counts
+        stream = driver.common_stream(*filter(arrays.is_array, given))
         tasks = _tasks(groups, device, stream)
-        loss = driver.empty(shape, dtype, stream) if wants_each else pool.cell(dtype, device, stream)
+        loss = losses if wants_each else pool.cell(dtype, device, stream)
         shapes = (groups.rows,), (2, len(tasks.groups)), (1,)
         with pool.workspace(device, stream, *shapes) as (slopes, sums, divisor):
             flat = [slopes if array is None else arrays.flat(array) for array in (weights, where, counts)]
@@ -64,7 +65,7 @@ def run(lists, dtype, wants_each, results):
             if gradient is not None:
                 blocks = driver.grid(groups.rows, device)
                 driver.launch(write_kernel(), blocks, stream, slopes, divisor, arrays.flat(gradient))
-        for array in (gradient, counts):
+        for array in (losses, gradient, counts):
             if array is not None:
                 driver.leave_on(array, stream)
         return driver.reinterpret(loss, shape, dtype), -1
