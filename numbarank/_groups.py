@@ -54,10 +54,10 @@ class Groups:
         self._longest, self.on_devices = None, {}
 
     @classmethod
-    def of_offsets(cls, offsets):
-        """Return the groups that start, and the last one ends, at these offsets."""
+    def of_offsets(cls, offsets, longest=None):
+        """Return the groups that start, and the last one ends, at these offsets; the longest one's rows if known."""
         groups = cls.__new__(cls)
-        groups._offsets, groups._longest, groups.on_devices = offsets, None, {}
+        groups._offsets, groups._longest, groups.on_devices = offsets, longest, {}
         return groups
 
     @property
@@ -68,7 +68,7 @@ class Groups:
     @property
     def sizes(self) -> np.ndarray:
         """How many rows each group has."""
-        return np.diff(self._offsets)
+        return self._offsets[1:] - self._offsets[:-1]
 
     @property
     def longest(self) -> int:

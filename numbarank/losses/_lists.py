@@ -106,7 +106,7 @@ def _groups_of(scores, qid, group, where):
                 f"scores has shape {tuple(shape)}, a list a row, and {given[0]} is given too: leave {given[0]} out, or "
                 "pass scores with one axis"
             )
-        return Groups.of_offsets(np.arange(shape[0] + 1, dtype=np.int64) * shape[1])
+        return Groups.of_offsets(np.arange(shape[0] + 1, dtype=np.int64) * shape[1], longest=shape[1] if shape[0] else 0)
     if where is not None:
         raise ValueError(
             f"where is given and scores has shape {tuple(shape)}; a mask needs scores with two axes, a list a row: "
@@ -115,7 +115,7 @@ def _groups_of(scores, qid, group, where):
     if len(given) == 2:
         raise ValueError("qid and group are both given; pass one of them")
     if not given:
-        return Groups.of_offsets(np.array([0, shape[0]]))
+        return Groups.of_offsets(np.array([0, shape[0]]), longest=shape[0])
     groups = group if isinstance(group, Groups) else Groups(qid=qid, group=group)
     if groups.rows != shape[0]:
         what = f"qid has {groups.rows} ids" if qid is not None else f"the counts in group add up to {groups.rows}"
