@@ -40,6 +40,7 @@ class Lists(NamedTuple):
 
     ``scores`` is a float32 or float64 array, ``labels`` one of its shape in a dtype for which ``label_dtype`` is the
     identity, ``weights`` a float64 one or None, ``where`` a bool one or None: False for rows that take no part.
+    ``losers`` is None for all pairs, or a share and a number, ``_hinge.count_losers`` of which a row meets.
     ``upstream`` is a float, or a float64 array with a number for each group (on a device also without axes). With
     ``is_mean``, loss and upstream gradient are divided by the number of pairs, or by the sum of their weights.
     """
@@ -51,6 +52,7 @@ class Lists(NamedTuple):
     groups: Any
     margin: float
     power: int
+    losers: Any = None
     is_mean: bool = False
     upstream: Any = 1.0
 

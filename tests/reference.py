@@ -208,12 +208,30 @@ def gradients(x1, x2, y, margin=0.0, reduction="mean", gradient=1.0):
 # ---------------------------------------------------------------- all pairs of query groups
 
 
-def pairs_of(labels, offsets, where=None):
+def count_losers(rows, losers):
+    """How many of so many rows of lower label a row meets: so many, or the smallest count that is such a share."""
+    if losers is None or isinstance(losers, int):
+        return rows if losers is None else min(rows, losers)
+    return int(np.argmax(np.arange(rows + 1) / max(rows, 1) >= losers))
+
+
+def highest(scores, lower, losers):
+    """Those of the rows of lower label that a row meets: the highest-scoring, of equal scores the first."""
+    order = sorted(np.flatnonzero(lower), key=lambda row: (-float(scores[row]), row))
+    chosen = np.zeros(len(scores), bool)
+    chosen[order[: count_losers(len(order), losers)]] = True
+    return chosen
+
+
+def pairs_of(labels, offsets, where=None, scores=None, chosen=None):
     """The rows of every pair, the one of the higher label first, and the group of each pair."""
     winners, losers, groups = [], [], []
     for group, (start, stop) in enumerate(itertools.pairwise(offsets)):
         rows = np.arange(start, stop) if where is None else start + np.flatnonzero(where[start:stop])
-        winner, loser = np.nonzero(labels[rows][:, None] > labels[rows][None, :])
+        is_pair = labels[rows][:, None] > labels[rows][None, :]
+        if chosen is not None:
+            is_pair = np.array([highest(scores[rows], lower, chosen) for lower in is_pair]).reshape(is_pair.shape)
+        winner, loser = np.nonzero(is_pair)
         winners.append(rows[winner])
         losers.append(rows[loser])
         groups.append(np.full(len(winner), group))
@@ -223,11 +241,13 @@ def pairs_of(labels, offsets, where=None):
 class AllPairs:
     """Pairwise hinge loss with its pairs written out: losses, gradient and counts of the active pairs."""
 
-    def __init__(self, scores, labels, offsets=None, margin=1.0, power=1, weights=None, where=None):
+    def __init__(self, scores, labels, offsets=None, margin=1.0, power=1, weights=None, where=None, losers=None):
         scores, labels = np.asarray(scores), np.asarray(labels)
         offsets = [0, len(scores)] if offsets is None else offsets
         self.rows = len(scores)
-        self.winners, self.losers, groups = pairs_of(labels, offsets, where)
+        if losers is not None and weights is not None:  # rows of weight 0 take no part
+            where = (np.asarray(weights) > 0) & (True if where is None else where)
+        self.winners, self.losers, groups = pairs_of(labels, offsets, where, scores, losers)
         margin = scores.dtype.type(margin)
         self.active = -(scores[self.winners] - scores[self.losers]) + margin >= 0
         wide = scores.astype(np.float64)

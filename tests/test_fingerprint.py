@@ -26,8 +26,9 @@ loops = {
     "careful": pairs.careful_kernel(FORMULA),
     "count pairs": every_pair.count_pairs,
     "sum pairs": every_pair.sum_pairs,
-    "count groups": sorted_groups.count_groups,
-    "sum groups": sorted_groups.sum_groups,
+    "count groups": sorted_groups.loop(False, False),
+    "sum groups": sorted_groups.loop(True, False),
+    "highest": sorted_groups.loop(False, True),
     "merge": shared_groups._merge_counting,
     "level": shared_groups._count_level,
     "sort": CompiledLoop("sort keys", sorting._sort),
@@ -38,10 +39,10 @@ loops = {
 print(json.dumps({name: fingerprint(*loop._dispatcher._cache._roots) for name, loop in loops.items()}))
 """
 PAIRS = {"forward", "gradients", "careful"}
-LISTS = {"count pairs", "sum pairs", "count groups", "sum groups", "merge", "level"}
+LISTS = {"count pairs", "sum pairs", "count groups", "sum groups", "highest", "merge", "level"}
 EVERY = PAIRS | LISTS | {"sort", "digits", "write", "launch"}
 SHORT = {"count pairs", "sum pairs", "count groups", "sum groups"}
-RUNNING_SUMS = {"count pairs", "sum pairs", "count groups"}
+RUNNING_SUMS = {"count pairs", "sum pairs", "count groups", "highest"}
 
 
 def fingerprints(package):
@@ -65,6 +66,8 @@ def test_every_loop_has_its_own(as_it_is):
         ("_exact.py", "total = a + b", "total = b + a", PAIRS | RUNNING_SUMS),
         ("_exact.py", "slope * factor if", "factor * slope if", {"count pairs", "sum pairs", "write"}),
         ("_hinge.py", "+ margin", "- margin", LISTS),
+        ("_hinge.py", "count -= 1", "count -= 2", {"highest"}),
+        ("_cpu/highest.py", "row < rows", "row <= rows", {"highest"}),
         ("losses/margin_ranking.py", "z < zero", "z <= zero", PAIRS),
         ("losses/margin_ranking.py", "d * -y", "-d * y", {"gradients"}),
         ("_cpu/pairs.py", "BLOCK = 8192", "BLOCK = 4096", PAIRS),

@@ -1,6 +1,7 @@
 """What came in: checked, and put in order for a backend. Messages about an argument stand here."""
 
 from numbarank._arguments.buffers import Result, gradients_of, read_out, read_sequence
+from numbarank._arguments.choice import read_losers
 from numbarank._arguments.devices import common_device, device_of_all, on_stream, read_stream
 from numbarank._arguments.dtypes import (
     arithmetic_dtype,
@@ -53,6 +54,7 @@ __all__ = [
     "read_flag",
     "read_gradient",
     "read_in_host_memory",
+    "read_losers",
     "read_margin",
     "read_margin_of_pairs",
     "read_mask",

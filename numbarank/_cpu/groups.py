@@ -1,6 +1,7 @@
 """All pairs of every query group: by one thread or several, with the same bits either way.
 
-Of a group with few pairs, every pair is looked at; the rows of others are sorted; all threads share a long one.
+Of a group with few pairs, every pair is looked at; the rows of others are sorted; all threads share a long one. Where
+rows meet the highest-scoring losers only, each group is sorted by one thread.
 Python strings the phases together; each is a compiled loop over chunks of the rows.
 """
 
@@ -25,7 +26,7 @@ PARALLEL_FROM = SHARED_FROM  # where a thread of the pool is woken on this one's
 
 def run(lists, dtype, wants_each, results):
     """Pass over all pairs of every group, fill the results, return loss and invalid row: see ``GroupsBackend``."""
-    scores, labels, weights, where, groups, margin, power, is_mean, upstream = lists
+    scores, labels, weights, where, groups, margin, power, losers, is_mean, upstream = lists
     gradient, counts = results
     absent = _absent(scores.dtype)
     if scores.ndim != 1:
@@ -45,6 +46,7 @@ def run(lists, dtype, wants_each, results):
         np.empty(len(groups)),
         absent.scores if gradient is None else gradient,
         absent.numbers if counts is None else counts,
+        losers,
     )
     invalid = _first_invalid_row(call)
     if invalid >= 0:
@@ -94,6 +96,7 @@ class Call(NamedTuple):
     losses: np.ndarray
     gradient: np.ndarray
     counts: np.ndarray
+    losers: tuple | None
 
 
 def _first_invalid_row(call):
@@ -135,13 +138,17 @@ def _total(call, groups):
         call.counts[:] = 0
     is_parallel = call.scores.size >= PARALLEL_FROM and threads.may_run_parallel()
     chunks, launch = (numba.get_num_threads(), launcher()) if is_parallel else (1, ONE_THREAD)
-    count, alone = len(groups), _longest_alone(groups)
+    count, alone = len(groups), _longest_alone(groups) if call.losers is None else groups.longest
+    total = all_pairs = 0.0
     found = Found(np.empty(count, np.int8), np.zeros(count), np.empty(count), _SIZES, _ROWS, _SLOPES)
-    if alone > 0 or groups.longest == 0:
+    if call.losers is not None:
+        found.strategies.fill(SORTED)
+    elif alone > 0 or groups.longest == 0:
         total, all_pairs = _look_at_pairs(call, found, alone, chunks, launch)
     else:
         found.strategies.fill(SHARED)
-    may_be_sorted = groups.longest > 2 * _pairs_per_row(call)  # shorter ones cannot have more pairs
+    # shorter ones cannot have more pairs
+    may_be_sorted = call.losers is not None or groups.longest > 2 * _pairs_per_row(call)
     any_sorted = may_be_sorted and (found.strategies != EVERY_PAIR).any()
     if any_sorted:
         size = len(call.scores)
@@ -222,10 +229,12 @@ def _have_few_pairs(call, sizes, pairs_per_row):
 
 def _sort_groups(call, found, longest, chunks, launch):
     block = np.empty(chunks * sorted_groups.WORKSPACES * sorted_groups.places_for(longest))
-    loop = sorted_groups.sum_groups if _wants_sums(call) else sorted_groups.count_groups
+    loop = sorted_groups.loop(_wants_sums(call), call.losers is not None)
+    share, most = call.losers or (1.0, LONGEST)
     loop(
-        (call.scores.dtype, call.labels.dtype), *call[:5], call.margin, call.power == 2, found.strategies, call.losses,
-        found.pairs, found.sizes, found.rows, found.slopes, call.counts, block, sorting.sorter(), chunks, launch,
+        (call.scores.dtype, call.labels.dtype), *call[:5], call.margin, share, most, call.power == 2, found.strategies,
+        call.losses, found.pairs, found.sizes, found.rows, found.slopes, call.counts, block, sorting.sorter(), chunks,
+        launch,
     )  # fmt: skip
 
 

@@ -354,12 +354,12 @@ def bounds(starts, block, width, end):
 
 
 @part
-def _count_level(runs, spare, start, middle, stop, margin, is_squared, sums):
+def count_level(runs, spare, start, middle, stop, margin, is_squared, sums):
     return add_counts(runs, start, middle, stop, spare.items, sums, 0, 1)
 
 
 @part
-def _sum_level(runs, spare, start, middle, stop, margin, is_squared, sums):
+def sum_level(runs, spare, start, middle, stop, margin, is_squared, sums):
     total = add_winners(runs, start, middle, stop, spare.items, margin, is_squared, sums)
     add_losers(runs, start, middle, stop, spare.items, margin, is_squared, sums)
     return total
@@ -382,7 +382,7 @@ def start_run(scores, runs, sums, first, last):
 
 def run_merger(wants_sums):
     """Return the function with which one thread merges the blocks of a run, and counts or adds up their pairs."""
-    add_few, add_level = (_sum_few, _sum_level) if wants_sums else (_count_few, _count_level)
+    add_few, add_level = (_sum_few, sum_level) if wants_sums else (_count_few, count_level)
 
     @part
     def merge_levels(runs, spare, starts, begin, end, width, levels, is_top, margin, is_squared, sums):

@@ -1,11 +1,13 @@
 """All pairs of groups whose rows are sorted, in O(n log n): each group by one thread, several at a time."""
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.exact import loss_of_counts, slopes_times_scores
+from numbarank._cpu.highest import highest_merger
 from numbarank._cpu.memory import are_given, moved, pointer_into, pointers, size_of
 from numbarank._cpu.merging import Runs, Sums, levels_of, run_merger, start_run
 from numbarank._cpu.rows import SORTED, Rows, first_group, number_rows, weight_of_pairs
@@ -52,6 +54,8 @@ class Work(NamedTuple):
     block: Any
     has_counts: Any
     margin: Any
+    share: Any
+    most: Any
     is_squared: Any
     places: Any
     sorter: Any
@@ -72,8 +76,13 @@ def _workspace(block, places, scores):
 
 @part
 def _order(rows, has, count, numbers, workspace, sorter):
-    """Put the numbered rows in the order of label and score; return how many take part, and of how many blocks."""
+    """Put the numbered rows in the order of label and score; return how many take part, and of how many blocks.
+
+    Of rows of equal label and score, the last one goes first: the first one counts as the higher one.
+    """
     size, keys = number_rows(rows, has, count, numbers), workspace.keys
+    for i in range(size // 2):
+        numbers[i], numbers[size - 1 - i] = numbers[size - 1 - i], numbers[i]
     if size == 0 or fill_keys(rows.labels, numbers, keys, 0, size) == 0:
         return size, 0
     bits = fill_keys(rows.scores, numbers, keys, 0, size)
@@ -94,13 +103,42 @@ def _loss_of_count(active, slopes, scores, rows, size, margin):
     return loss_of_counts(margin, active, high, low)
 
 
-def _loop(wants_sums):
-    """Return the loop over the groups whose rows are sorted, and their pairs counted or added up."""
-    merge_run, loss_of = run_merger(wants_sums), _sum if wants_sums else _loss_of_count
+def _run_merger(wants_sums):
+    """Return the function that finds all pairs of the blocks of a group, and what they weigh."""
+    merge_run = run_merger(wants_sums)
+
+    @part
+    def merge_all(runs, spare, starts, blocks, work, sums):
+        levels = _levels_of(blocks)
+        total = merge_run(runs, spare, starts, 0, blocks, levels, True, work.margin, work.is_squared, sums)
+        return total, weight_of_pairs(sums.rows, sums.weights, sums.has_weights, starts, blocks)
+
+    return merge_all
+
+
+def _limited_merger(wants_sums):
+    """Return the function that finds the pairs of each block with the highest losers, and what they weigh."""
+    merge_highest = highest_merger(wants_sums)
+
+    @part
+    def merge_limited(runs, spare, starts, blocks, work, sums):
+        return merge_highest(runs, spare, starts, blocks, work.share, work.most, work.margin, work.is_squared, sums)
+
+    return merge_limited
+
+
+@functools.cache
+def loop(wants_sums, is_limited):
+    """Return the loop over the groups whose rows are sorted, and their pairs counted or added up.
+
+    If it is limited, each row meets only the highest-scoring of the rows of lower labels.
+    """
+    merge = _limited_merger(wants_sums) if is_limited else _run_merger(wants_sums)
+    loss_of = _sum if wants_sums else _loss_of_count
 
     @part
     def groups_of_chunk(work, chunk):
-        has, offsets, margin, is_squared = work.has, work.offsets, work.margin, work.is_squared
+        has, offsets = work.has, work.offsets
         (block,) = moved((work.block,), chunk * WORKSPACES * work.places)
         workspace = _workspace(block, work.places, work.given.scores)
         first = first_group(chunk, work.chunks, offsets, work.groups)
@@ -116,17 +154,14 @@ def _loop(wants_sums):
                 for row in range(count):
                     counts[row] = 0.0
             work.sizes[group] = size
-            starts = workspace.starts
-            work.pairs[group] = weight_of_pairs(numbers, rows.weights, has.weights, starts, blocks)
             start_run(rows.scores, workspace.runs, sums, 0, size)
-            total = merge_run(
-                workspace.runs, workspace.spare, starts, 0, blocks, _levels_of(blocks), True, margin, is_squared, sums
-            )
-            work.losses[group] = loss_of(total, slopes, rows.scores, numbers, size, margin)
+            total, pairs = merge(workspace.runs, workspace.spare, workspace.starts, blocks, work, sums)
+            work.pairs[group] = pairs
+            work.losses[group] = loss_of(total, slopes, rows.scores, numbers, size, work.margin)
 
-    def loop(
-        scores, labels, weights, where, offsets, margin, is_squared, strategies, losses, pairs, sizes, rows, slopes,
-        counts, block, sorter, chunks, launch,
+    def sort_groups(
+        scores, labels, weights, where, offsets, margin, share, most, is_squared, strategies, losses, pairs, sizes,
+        rows, slopes, counts, block, sorter, chunks, launch,
     ):  # fmt: skip
         given = Rows(scores, labels, weights, where)
         results = pointers((offsets, strategies, losses, pairs, sizes, rows, slopes, counts, block))
@@ -138,13 +173,12 @@ def _loop(wants_sums):
             *results,
             are_given((counts,))[0],
             margin,
+            share,
+            most,
             is_squared,
             size_of(block) // (chunks * WORKSPACES),
             sorter,
         )
         run_tasks(groups_of_chunk, work, chunks, launch)
 
-    return CompiledLoop(f"sorted groups {wants_sums}", loop, (*Rows._fields, "offsets"))
-
-
-count_groups, sum_groups = _loop(False), _loop(True)
+    return CompiledLoop(f"sorted groups {wants_sums} {is_limited}", sort_groups, (*Rows._fields, "offsets"))

@@ -26,7 +26,7 @@ _scaled, _violation = inline(scaled), inline(violation)
 
 def run(lists, dtype, wants_each, results):
     """Pass over all pairs of every group, fill the results, return loss and invalid row: see ``GroupsBackend``."""
-    scores, labels, weights, where, groups, margin, power, is_mean, upstream = lists
+    scores, labels, weights, where, groups, margin, power, losers, is_mean, upstream = lists
     gradient, counts = results
     device = driver.device_of(scores)
     with driver.activate(device):

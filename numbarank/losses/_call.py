@@ -70,7 +70,7 @@ def _replaced(results, given):
 
 
 def _has_tensor(operands):
-    for operand in operands:  # any() of a generator takes three times as long
+    for operand in operands:  # noqa: SIM110 (any() of a generator takes three times as long)
         if isinstance(operand, Tensor):
             return True
     return False

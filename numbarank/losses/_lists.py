@@ -21,6 +21,7 @@ class ListLoss(NamedTuple):
     margin: Any
     power: Any
     reduction: Any
+    losers: Any = None
 
     DIFFERENTIABLE = 1
     CONSTANT = ("weights",)
@@ -50,6 +51,7 @@ class ListLoss(NamedTuple):
             groups,
             _arguments.read_finite_margin(self.margin, compute),
             _arguments.read_power(self.power),
+            _arguments.read_losers(self.losers),
         )
         return _call.Request(inputs, backend, device, dtype, (len(groups),), lists)
 
@@ -106,7 +108,9 @@ def _groups_of(scores, qid, group, where):
                 f"scores has shape {tuple(shape)}, a list a row, and {given[0]} is given too: leave {given[0]} out, or "
                 "pass scores with one axis"
             )
-        return Groups.of_offsets(np.arange(shape[0] + 1, dtype=np.int64) * shape[1], longest=shape[1] if shape[0] else 0)
+        return Groups.of_offsets(
+            np.arange(shape[0] + 1, dtype=np.int64) * shape[1], longest=shape[1] if shape[0] else 0
+        )
     if where is not None:
         raise ValueError(
             f"where is given and scores has shape {tuple(shape)}; a mask needs scores with two axes, a list a row: "

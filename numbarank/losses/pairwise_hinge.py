@@ -21,6 +21,7 @@ def pairwise_hinge_loss(
     margin: float = 1.0,
     power: int = 1,
     weights: ArrayLike | Tensor | None = None,
+    losers: int | float | None = None,
     reduction: str = "mean",
     stream: Any = None,
 ) -> Any:
@@ -47,6 +48,10 @@ def pairwise_hinge_loss(
         1 for the hinge, 2 for the squared hinge.
     weights : array_like, Tensor or CUDA array of the scores' shape, optional
         0 or more; a pair weighs the product of its rows' weights.
+    losers : int or float, optional
+        Which rows of lower label each row meets, all by default: so many of the highest-scoring ones of its group, or
+        that share of them, rounded up, for a float above 0 and up to 1. Of equal scores the row that stands first is
+        the higher one. The choice has no gradient of its own.
     reduction : {'mean', 'sum', 'none'}, default 'mean'
         What to return: the sum divided by the number of pairs, or by the sum of their weights; the sum; or one sum for
         each group. Without any pair all are 0.
@@ -73,6 +78,10 @@ def pairwise_hinge_loss(
     For two levels the method is that of Joachims [1]_, for any number of them that of Airola et al. [2]_ and of Lee and
     Lin [3]_, here by merging instead of trees; Rust and Hocking [4]_ have the squared hinge.
 
+    With two levels, ``losers=1`` is the loss of TopPush [5]_, and a share is the hinge of the partial area under the
+    ROC curve [6]_. With more levels, the time grows with the number of levels times `losers`, or with a share times the
+    rows. Rows of weight 0 take no part, and so are no losers.
+
     References
     ----------
     .. [1] Joachims, "Training linear SVMs in linear time", KDD 2006.
@@ -81,6 +90,8 @@ def pairwise_hinge_loss(
     .. [3] Lee, Lin, "Large-scale linear RankSVM", Neural Computation 26, 2014.
     .. [4] Rust, Hocking, "A log-linear gradient descent algorithm for unbalanced binary classification using the all
        pairs squared hinge loss", 2023.
+    .. [5] Li, Jin, Zhou, "Top rank optimization in linear time", NeurIPS 2014.
+    .. [6] Narasimhan, Agarwal, "A structural SVM based approach for optimizing partial AUC", ICML 2013.
 
     Examples
     --------
@@ -92,8 +103,13 @@ def pairwise_hinge_loss(
     array([1.5, 0. ])
     >>> nr.pairwise_hinge_loss(scores, labels, qid=[4, 4, 4, 9, 9])
     np.float64(0.375)
+
+    Only the hardest loser counts, the highest-scoring row of lower label:
+
+    >>> nr.pairwise_hinge_loss(scores, labels, group=[3, 2], losers=1, reduction="none")
+    array([1.5, 0. ])
     """
-    criterion = ListLoss(qid, group, where, margin, power, reduction)
+    criterion = ListLoss(qid, group, where, margin, power, reduction, losers)
     return _call.forward(criterion, (scores, labels, weights), stream)
 
 
@@ -107,6 +123,7 @@ def pairwise_hinge_loss_and_grad(
     margin: float = 1.0,
     power: int = 1,
     weights: ArrayLike | Tensor | None = None,
+    losers: int | float | None = None,
     reduction: str = "mean",
     gradient: ArrayLike | Tensor | None = None,
     out: Any = None,
@@ -117,7 +134,7 @@ def pairwise_hinge_loss_and_grad(
 
     Parameters
     ----------
-    scores, labels, qid, group, where, margin, power, weights, reduction
+    scores, labels, qid, group, where, margin, power, weights, losers, reduction
         As in :func:`pairwise_hinge_loss`.
     gradient : float or array, optional
         The upstream gradient, 1 by default: a number, or for ``reduction='none'`` one number for each group.
@@ -157,7 +174,7 @@ def pairwise_hinge_loss_and_grad(
     >>> counts
     array([1., 1., 0.])
     """
-    criterion = ListLoss(qid, group, where, margin, power, reduction)
+    criterion = ListLoss(qid, group, where, margin, power, reduction, losers)
     wanted = (True, _arguments.read_flag("return_counts", return_counts))
     loss, others = _call.forward_and_backward(
         criterion, (scores, labels, weights), gradient, wanted, None if out is None else (out,), stream, names=["out"]
@@ -170,7 +187,7 @@ class PairwiseHingeLoss:
 
     Parameters
     ----------
-    margin, power, reduction
+    margin, power, reduction, losers
         As in :func:`pairwise_hinge_loss`; what is not allowed raises ValueError here already.
 
     Examples
@@ -185,12 +202,16 @@ class PairwiseHingeLoss:
     array([ 3., -3.,  0.])
     """
 
-    __slots__ = ("_margin", "_power", "_reduction")
+    __slots__ = ("_losers", "_margin", "_power", "_reduction")
 
-    def __init__(self, margin: float = 1.0, power: int = 1, reduction: str = "mean") -> None:
+    def __init__(
+        self, margin: float = 1.0, power: int = 1, reduction: str = "mean", losers: int | float | None = None
+    ) -> None:
         self._margin = _arguments.read_finite_margin(margin)
         self._power = _arguments.read_power(power)
         self._reduction = _reduction.check_reduction(reduction)
+        _arguments.read_losers(losers)
+        self._losers = losers
 
     @property
     def margin(self) -> float:
@@ -207,6 +228,11 @@ class PairwiseHingeLoss:
         """'mean', 'sum' or 'none'."""
         return self._reduction
 
+    @property
+    def losers(self) -> int | float | None:
+        """How many, or which share, of the highest-scoring rows of lower label each row meets; None for all."""
+        return self._losers
+
     def forward(
         self,
         scores: ArrayLike | Tensor,
@@ -218,10 +244,12 @@ class PairwiseHingeLoss:
         weights: ArrayLike | Tensor | None = None,
     ) -> Any:
         """Return the loss; see :func:`pairwise_hinge_loss`."""
-        criterion = ListLoss(qid, group, where, self._margin, self._power, self._reduction)
+        criterion = ListLoss(qid, group, where, self._margin, self._power, self._reduction, self._losers)
         return _call.forward(criterion, (scores, labels, weights))
 
     __call__ = forward
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(margin={self._margin!r}, power={self._power!r}, reduction={self._reduction!r})"
+        losers = "" if self._losers is None else f", losers={self._losers!r}"
+        settings = f"margin={self._margin!r}, power={self._power!r}, reduction={self._reduction!r}{losers}"
+        return f"{type(self).__name__}({settings})"
