@@ -79,6 +79,7 @@ def test_keys_of_lists_separate_all_types(cpu, monkeypatch):
         settings = {"group": [rows, rows], "weights": rng.random(2 * rows) if rows % 2 else None}
         for reduction, power in (("mean", 1), ("none", 2)):
             nr.pairwise_hinge_loss(*given, reduction=reduction, power=power, **settings)
+            nr.pairwise_hinge_loss(*given, reduction=reduction, losers=2 if power == 1 else 0.5, **settings)
             nr.pairwise_hinge_loss_and_grad(
                 *given, reduction=reduction, power=power, return_counts=power == 2, **settings
             )

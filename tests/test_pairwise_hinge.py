@@ -332,18 +332,18 @@ def problems(draw):
     return scores, labels, np.r_[0, np.cumsum(sizes)].astype(int), margin, draw(st.sampled_from([1, 2])), weights
 
 
-@given(problem=problems(), reduction=st.sampled_from(REDUCTIONS))
-def test_any_lists(device, problem, reduction):
-    check_any(device, *problem, reduction)
+@given(problem=problems(), reduction=st.sampled_from(REDUCTIONS), losers=st.sampled_from([None, 1, 2, 5, 0.3, 0.5]))
+def test_any_lists(device, problem, reduction, losers):
+    check_any(device, *problem, reduction, losers)
 
 
-def check_any(device, scores, labels, offsets, margin, power, weights, reduction):
+def check_any(device, scores, labels, offsets, margin, power, weights, reduction, losers=None):
     """As ``check``; the loss relative to the scores, of which its rounding error is a part."""
-    expected = reference.AllPairs(scores, labels, offsets, margin, power, weights)
-    there = {} if weights is None else {"weights": put(weights, device)}
+    expected = reference.AllPairs(scores, labels, offsets, margin, power, weights, losers=losers)
+    given = {} if weights is None else {"weights": put(weights, device)}
     loss, gradient, counts = nr.pairwise_hinge_loss_and_grad(
         put(scores, device), put(labels, device), group=np.diff(offsets), margin=margin, power=power,
-        reduction=reduction, return_counts=True, **there,
+        reduction=reduction, return_counts=True, losers=losers, **given,
     )  # fmt: skip
     assert np.allclose(host(counts), expected.counts(), rtol=1e-12, atol=0)
     largest = 2 * np.abs(scores.astype(np.float64)).max(initial=0) + abs(margin)
