@@ -92,6 +92,7 @@ WRONG_NUMBERS = [
     10**400,
     Raising(),
 ]
+WRONG_WEIGHTS = ["1", True, 1j, -1.0, math.nan, [-0.5], np.ones(1, bool), np.ma.masked_array([1.0]), Raising()]
 WRONG_REDUCTIONS = ["avg", "", None, 1, b"mean", ["mean"], np.array("mean"), np.array(["mean", "sum"]), Raising()]
 WRONG_BUFFERS = {
     "too few": lambda out, memory: out[:1],
@@ -166,6 +167,7 @@ class Case:
         self.is_broadcast = len({*self.shapes[:2], self.output}) > 1 or self.shapes[2] not in ((), self.output)
         self.plain = [self._draw_array(i) for i in range(3)]
         self.given = {name: self._draw_form(a) for name, a in zip(NAMES, self.plain, strict=True)}
+        self.weights = self._draw_weights() if self.dtypes[:2] == (F8, F8) and self._is(0.3) else None
         self.target_grad = not self.is_double or self._is(0.5)
         self.gradient, self.out = self._draw_gradient(), None
         if self.style == "and_grad" and self._is(0.3):
@@ -205,6 +207,10 @@ class Case:
         with np.errstate(all="ignore"):
             return np.asarray(values).astype(dtype)
 
+    def _draw_weights(self):
+        shape = tuple(1 if self._is(0.2) else n for n in self.output)
+        return self.rng.choice([0.0, 0.5, 1.0, 3.0], shape if self.output else ())
+
     def _draw_form(self, a):
         if not isinstance(a, np.ndarray):
             return a
@@ -224,7 +230,9 @@ class Case:
         return values
 
     def _spoil(self):
-        name = self._one_of(["input1", "input2", "target", "shapes", "margin", "reduction", "gradient", "out"])
+        name = self._one_of(
+            ["input1", "input2", "target", "shapes", "margin", "reduction", "gradient", "out", "weights"]
+        )
         if name in NAMES:
             self.faults.add(name)
             wrong = self._one_of(WRONG_TARGETS if name == "target" else WRONG_ARRAYS)
@@ -250,6 +258,9 @@ class Case:
             self.faults.add(name)
             wrong = ["1", 1j, Raising(), np.ones((*self.output, 7)), np.ma.masked_array(np.ones(self.output)), True]
             self.gradient = self._one_of(wrong)
+        elif name == "weights" and self.output and math.prod(self.output):
+            self.faults.add(name)
+            self.weights = self._one_of(WRONG_WEIGHTS)
         elif name == "out" and self.out is not None:
             self.faults.add(name)
             memory = self.given["input1"]
@@ -263,11 +274,14 @@ class Case:
         """Call the function; return the loss and the gradients that it gives, each None where it gives none."""
         values = list(self.given.values())
         if self.style == "loss":
-            return nr.margin_ranking_loss(*values, self.margin, **self.legacy, reduction=self.reduction), [None] * 3
+            settings = {**self.legacy, "reduction": self.reduction, "weights": self.weights}
+            return nr.margin_ranking_loss(*values, self.margin, **settings), [None] * 3
         if self.style == "module":
-            return nr.MarginRankingLoss(self.margin, **self.legacy, reduction=self.reduction)(*values), [None] * 3
+            criterion = nr.MarginRankingLoss(self.margin, **self.legacy, reduction=self.reduction)
+            return criterion(*values, weights=self.weights), [None] * 3
         if self.style == "and_grad":
             options = {"gradient": self.gradient, "out": self.out, "target_grad": self.target_grad}
+            options["weights"] = self.weights
             loss, gradients = nr.margin_ranking_loss_and_grad(*values, self.margin, self.reduction, **options)
             assert self.out is None or all(map(_is_buffer, gradients, self.out))
             return loss, [*gradients, None][:3]
@@ -276,14 +290,14 @@ class Case:
         for tensor, value in zip(tensors, self.plain, strict=True):
             if isinstance(tensor, nr.Tensor) and reference.native(np.asarray(value).dtype) in reference.FLOATS:
                 tensor.requires_grad = True
-        loss = nr.margin_ranking_loss(*tensors, self.margin, reduction=self.reduction)
+        loss = nr.margin_ranking_loss(*tensors, self.margin, reduction=self.reduction, weights=self.weights)
         loss.backward(self.gradient)
         return loss, [tensor.grad if isinstance(tensor, nr.Tensor) else None for tensor in tensors]
 
     def memories(self):
-        """The bytes of all arrays that a call may not write to."""
-        arrays = [*self.given.values(), self.gradient]
-        if self.faults and isinstance(self.out, list | tuple):
+        """The bytes of all arrays that a call may not write to; a wrong weight is found while results are written."""
+        arrays = [*self.given.values(), self.gradient, self.weights]
+        if self.faults - {"weights"} and isinstance(self.out, list | tuple):
             arrays += self.out
         return [np.asarray(a).tobytes() for a in arrays if isinstance(a, np.ndarray)]
 
@@ -291,9 +305,10 @@ class Case:
         """Compare with the oracle."""
         x1, x2, y = self.plain
         reduction = self._legacy_reduction() or self.reduction
-        assert_within(loss, reference.loss(x1, x2, y, self.margin, reduction), 0 if reduction == "none" else 1)
+        expected = reference.loss(x1, x2, y, self.margin, reduction, self.weights)
+        assert_within(loss, expected, 0 if reduction == "none" else 1)
         upstream = 1.0 if self.gradient is None else self.gradient
-        slopes = reference.slopes(x1, x2, y, self.margin, self.reduction, upstream)
+        slopes = reference.slopes(x1, x2, y, self.margin, self.reduction, upstream, self.weights)
         for gradient, full, like in zip(gradients, slopes, self.plain, strict=True):
             if gradient is not None and self.reduction == "mean" and np.shape(like) != full.shape:
                 _assert_near(gradient, full, like)
