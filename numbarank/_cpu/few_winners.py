@@ -13,7 +13,7 @@ import numpy as np
 
 from numbarank._cpu.compiler import part
 from numbarank._cpu.exact import scaled
-from numbarank._cpu.memory import LANES, lane, moved, pointer_into, read, stack_of, write
+from numbarank._cpu.memory import LANES, lane, lanes, moved, pointer_into, read, stack_of, write
 from numbarank._cpu.sorting import number_of_key, sort_key, sort_keys
 from numbarank._hinge import violation
 
@@ -77,7 +77,7 @@ class Workspace(NamedTuple):
 
 def places_for_winners(most):
     """Return how many places the workspace has for the winners of rows with up to so many."""
-    return _whole_lanes(most + 2)
+    return _whole_lanes(2 * most + 2)
 
 
 def places_for_candidates(items, most_kept):
@@ -301,15 +301,24 @@ def _last_key(numbers, size, keep):
 
 @part
 def count_active_winners(work, size, count):
-    """Find for each candidate how many winners it is active with, ``LANES`` candidates at a time."""
+    """Find for each candidate how many winners it is active with: a binary search, ``LANES`` candidates at a time."""
+    thresholds, half = work.thresholds, 1
+    while half + half <= count:
+        half += half
+    for i in range(count, 2 * half):
+        thresholds[i] = np.inf
     for start in range(0, size, LANES):
-        places, candidates = moved((work.places, work.candidates), start)
-        for k in range(LANES):
-            write(places, k, np.int32(0))
-        for i in range(count):
-            score = work.thresholds[i]
+        candidates, places = moved((work.candidates, work.places), start)
+        found = lanes(np.int32(0))
+        step = half
+        while step > 0:
             for k in range(LANES):
-                write(places, k, np.int32(lane(places, k) + np.int32(read(candidates, k) >= score)))
+                place = lane(found, k)
+                is_active = read(thresholds, np.int64(place) + step - 1) <= read(candidates, k)
+                write(found, k, np.int32(place + (np.int32(step) if is_active else np.int32(0))))
+            step >>= 1
+        for k in range(LANES):
+            write(places, k, lane(found, k))
 
 
 @part
