@@ -1,8 +1,8 @@
 """All pairs of a few winners with many losers, such as a query's positives with all other items.
 
-Only the winners are put in order. The active winners of a loser are the lowest ones, so a loser needs no more than their
-number. The losers that are active with anybody are active with the lowest winner; the others are skipped, many at a
-time, and so are those that are not among the highest ones where only some are wanted.
+Only the winners are put in order. The active winners of a loser are the lowest ones, so a loser needs no more than
+their number. The losers that are active with anybody are active with the lowest winner; the others are skipped, many at
+a time, and so are those that are not among the highest ones where only some are wanted.
 
 Only numbers that are never negative are added up on the way: nothing cancels, whatever the scores have in common.
 """
@@ -124,20 +124,16 @@ def workspace(block, winner_places, candidate_places, scores):
 
 @part
 def order_winners(row, count, work, sorter):
-    """Put the winners in the order of their scores; return whether all of these are finite."""
-    scores, keys = row.scores, work.keys
-    bits, invalid = np.uint64(0), 0
+    """Put the winners in the order of their scores."""
+    scores, keys, bits = row.scores, work.keys, np.uint64(0)
     for i in range(count):
-        score = scores[row.winners[i]]
-        invalid += not (score - score == 0)
-        keys[i], work.order[i] = sort_key(score), i
+        keys[i], work.order[i] = sort_key(scores[row.winners[i]]), i
         bits |= keys[i] ^ keys[0]
     sort_keys(sorter, keys, work.order, work.spare_keys, work.spare_order, count, bits)
     for i in range(count):
         place = work.order[i]
         work.winners[i] = scores[row.winners[place]]
         work.weights[i] = row.weights[place] if row.has_weights else 1.0
-    return invalid == 0
 
 
 @part
