@@ -12,6 +12,7 @@ from numbarank.losses.pairwise_hinge import (
     pairwise_hinge_loss,
     pairwise_hinge_loss_and_grad,
 )
+from numbarank.losses.retrieval import hard_negatives, retrieval_hinge_loss, retrieval_hinge_loss_and_grad
 
 __version__ = "0.1.0"
 
@@ -20,12 +21,15 @@ __all__ = [
     "MarginRankingLoss",
     "PairwiseHingeLoss",
     "Tensor",
+    "hard_negatives",
     "margin_ranking_loss",
     "margin_ranking_loss_and_grad",
     "ones",
     "pairwise_hinge_loss",
     "pairwise_hinge_loss_and_grad",
     "randn",
+    "retrieval_hinge_loss",
+    "retrieval_hinge_loss_and_grad",
     "tensor",
     "zeros",
 ]

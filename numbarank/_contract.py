@@ -67,6 +67,44 @@ class ListResults(NamedTuple):
     counts: Any = None
 
 
+class Retrieval(NamedTuple):
+    """What is read of queries and items.
+
+    ``queries``, ``items`` and ``bias``, which may be None, are arrays of the compute dtype. ``positives`` and
+    ``hidden`` name places in the table of queries and items, each once and sorted: ``hidden`` those that are no
+    negatives although they are no positives. ``weights`` beside the positives is a float64 array or None. A query's
+    positives meet the ``kept`` highest of its negatives. Gradients are multiplied by ``factors``: one for all queries,
+    or one for each.
+    """
+
+    queries: Any
+    items: Any
+    bias: Any
+    positives: "Places"
+    hidden: "Places"
+    weights: Any
+    kept: Any
+    factors: Any
+    margin: float
+    power: int
+    memory: int
+
+
+class Places(NamedTuple):
+    """Items of queries: an int32 array, and where those of each query start and the last ones end (int64)."""
+
+    offsets: Any
+    items: Any
+
+
+class RetrievalResults(NamedTuple):
+    """What is written: arrays of the compute dtype, or None."""
+
+    grad_queries: Any = None
+    grad_items: Any = None
+    grad_bias: Any = None
+
+
 class PairsBackend(Protocol):
     """The module ``pairs`` of a backend."""
 

@@ -282,3 +282,71 @@ class AllPairs:
 
     def _of_rows(self, rows, values):
         return np.bincount(rows, values, self.rows) if len(rows) else np.zeros(self.rows)
+
+
+# ---------------------------------------------------------------- queries and items
+
+
+def negatives_of(scores, positives, excluded, losers=None):
+    """The negatives of a query that its positives meet: by score, of equal scores the first item."""
+    allowed = np.setdiff1d(np.arange(len(scores)), [*positives, *excluded])
+    if losers is None:
+        return allowed
+    order = allowed[np.lexsort((allowed, -scores[allowed].astype(np.float64)))]
+    return order[: count_losers(len(allowed), losers)]
+
+
+class RetrievalPairs:
+    """The hinge of each query's positives against its negatives, from stored scores and pairs written out.
+
+    ``positives`` and ``exclude`` are pairs of index arrays; ``weights`` stand beside the positives.
+    """
+
+    def __init__(self, scores, positives, exclude=((), ()), margin=1.0, power=1, losers=None, weights=None):
+        queries, winners, others, own = [], [], [], []
+        given = np.asarray(positives[0], int), np.asarray(positives[1], int)
+        for query in range(len(scores)):
+            entries = np.flatnonzero(given[0] == query)
+            found, first = np.unique(given[1][entries], return_index=True)
+            excluded = [item for q, item in zip(*exclude, strict=True) if q == query]
+            negatives = negatives_of(scores[query], found, excluded, losers)
+            for item, entry in zip(found, entries[first], strict=True):
+                queries += [query] * len(negatives)
+                winners += [item] * len(negatives)
+                others += list(negatives)
+                own += [1.0 if weights is None else float(weights[entry])] * len(negatives)
+        self.queries, self.winners, self.losers = (np.array(part, int) for part in (queries, winners, others))
+        self.shape, self.weights = scores.shape, np.array(own)
+        winner, loser = (scores[self.queries, part] for part in (self.winners, self.losers))
+        active = -(winner - loser) + scores.dtype.type(margin) >= 0
+        z = np.maximum(-(winner.astype(np.float64) - loser.astype(np.float64)) + float(scores.dtype.type(margin)), 0)
+        self.losses = self.weights * np.where(active, z**power, 0)
+        self.slopes = self.weights * np.where(active, z if power == 2 else 1, 0) * power
+
+    def divisor(self, reduction):
+        return self.weights.sum() or 1.0 if reduction == "mean" else 1.0
+
+    def loss(self, reduction):
+        each = np.array([math.fsum(self.losses[self.queries == query]) for query in range(self.shape[0])])
+        return each if reduction == "none" else math.fsum(each) / self.divisor(reduction)
+
+    def gradient(self, reduction, upstream=1.0):
+        """The gradient by the scores."""
+        factor = np.broadcast_to(upstream, self.shape[0])[self.queries] * self.slopes / self.divisor(reduction)
+        result = np.zeros(self.shape)
+        np.add.at(result, (self.queries, self.losers), factor)
+        np.subtract.at(result, (self.queries, self.winners), factor)
+        return result
+
+
+def best_negatives(scores, k, positives=((), ()), exclude=((), ()), skip=0, ceiling=None):
+    """The k highest-scoring negatives of each query and their scores, -1 and -inf where there are none."""
+    indices, best = np.full((len(scores), k), -1), np.full((len(scores), k), -np.inf, scores.dtype)
+    for query, row in enumerate(scores):
+        own, others = ([i for q, i in zip(*part, strict=True) if q == query] for part in (positives, exclude))
+        order = negatives_of(row, own, others, len(row))
+        if ceiling is not None and own:
+            order = order[row[order].astype(np.float64) <= ceiling * float(row[own].max())]
+        order = order[skip : skip + k]
+        indices[query, : len(order)], best[query, : len(order)] = order, row[order]
+    return indices, best

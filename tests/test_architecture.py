@@ -18,7 +18,7 @@ ROOMS = {
     "__init__": ({"losses", "_groups", "_tensor"}, set()),
     "__main__": ({"public", "_calls", "_cpu", "_dispatch"}, {"numpy", "numba", "llvmlite"}),
     "_calls": ({"public"}, {"numpy"}),
-    "losses": ({"_arguments", "_contract", "_dispatch", "_groups", "_reduction", "_tensor"}, {"numpy"}),
+    "losses": ({"_arguments", "_contract", "_dispatch", "_groups", "_hinge", "_reduction", "_tensor"}, {"numpy"}),
     "_contract": (set(), set()),
     "_groups": ({"_arguments"}, {"numpy"}),
     "_tensor": ({"_dispatch", "_arguments"}, {"numpy"}),

@@ -10,6 +10,7 @@ from numbarank._arguments.dtypes import (
     gradient_dtype,
     is_float,
     loss_dtype,
+    promoted_dtype,
     read_dtype,
 )
 from numbarank._arguments.inputs import (
@@ -24,10 +25,21 @@ from numbarank._arguments.inputs import (
 )
 from numbarank._arguments.lists import check_list_shapes, check_longest, describe_invalid_row, describe_invalid_weight
 from numbarank._arguments.plain import are_plain, are_plain_weights
+from numbarank._arguments.retrieval import (
+    Entries,
+    describe_invalid_query,
+    read_ceiling,
+    read_embeddings,
+    read_entries,
+    read_weights_of_entries,
+    read_whole,
+    refuse_doubled_entry,
+)
 from numbarank._arguments.settings import read_finite_margin, read_flag, read_margin, read_power, read_seed
 from numbarank._arguments.shapes import output_shape, read_shape
 
 __all__ = [
+    "Entries",
     "Input",
     "Result",
     "are_plain",
@@ -38,6 +50,7 @@ __all__ = [
     "check_number",
     "common_device",
     "compute_dtype",
+    "describe_invalid_query",
     "describe_invalid_row",
     "describe_invalid_weight",
     "device_of_all",
@@ -48,8 +61,12 @@ __all__ = [
     "loss_dtype",
     "on_stream",
     "output_shape",
+    "promoted_dtype",
     "read",
+    "read_ceiling",
     "read_dtype",
+    "read_embeddings",
+    "read_entries",
     "read_finite_margin",
     "read_flag",
     "read_gradient",
@@ -64,5 +81,8 @@ __all__ = [
     "read_sequence",
     "read_shape",
     "read_stream",
+    "read_weights_of_entries",
     "read_weights_of_pairs",
+    "read_whole",
+    "refuse_doubled_entry",
 ]

@@ -56,6 +56,11 @@ def loss_dtype(input1, input2, target):
     return _promoted(frozenset(map(gradient_dtype, strong))) if strong else np.dtype(np.float64)
 
 
+def promoted_dtype(inputs):
+    """Return the dtype that the dtypes of inputs promote to; integers count as float64."""
+    return _promoted(frozenset(gradient_dtype(item.array.dtype) for item in inputs))
+
+
 @functools.lru_cache
 def _promoted(dtypes):
     """Return the dtype that floating dtypes promote to: the widest, and float32 for the two halves together."""

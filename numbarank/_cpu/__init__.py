@@ -4,11 +4,11 @@ import importlib
 
 from numbarank._cpu import arrays, pairs
 
-__all__ = ["arrays", "groups", "pairs"]
+__all__ = ["arrays", "groups", "pairs", "retrieval"]
 
 
 def __getattr__(name):
-    """Import the loops over query groups when they are first needed: that takes a while."""
-    if name == "groups":
-        return importlib.import_module("numbarank._cpu.groups")
+    """Import the loops over query groups and retrieval when they are first needed: that takes a while."""
+    if name in ("groups", "retrieval"):
+        return importlib.import_module(f"numbarank._cpu.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

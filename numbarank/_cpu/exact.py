@@ -61,3 +61,11 @@ def loss_of_counts(margin, active, high, low):
     low += error + lost
     loss = high + low if math.isfinite(low) else high
     return 0.0 if loss < 0 else loss
+
+
+def sum_rounded_once(numbers):
+    """Return the sum of numbers, rounded once."""
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):  # infinite on the way, or at last
+        return float(np.sum(numbers))

@@ -6,7 +6,6 @@ Python strings the phases together; each is a compiled loop over chunks of the r
 """
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import numba
@@ -14,7 +13,7 @@ import numpy as np
 
 from numbarank._cpu import arrays, every_pair, shared_groups, sorted_groups, sorting, threads
 from numbarank._cpu.compiler import CompiledLoop, part
-from numbarank._cpu.exact import scaled
+from numbarank._cpu.exact import scaled, sum_rounded_once
 from numbarank._cpu.memory import pointers, size_of
 from numbarank._cpu.rows import EVERY_PAIR, SHARED, SHARED_FROM, SORTED, UNSORTED
 from numbarank._cpu.sorting import part_of
@@ -157,7 +156,7 @@ def _total(call, groups):
             _sort_groups(call, found, alone, chunks, launch)
         for group in np.flatnonzero(found.strategies == SHARED):
             _share_group(call, found, group, launch)
-        total, all_pairs = _sum_up(call.losses), _sum_up(found.pairs)
+        total, all_pairs = sum_rounded_once(call.losses), sum_rounded_once(found.pairs)
     divisor = all_pairs if call.is_mean and all_pairs > 0 else 1.0
     if call.gradient.size and (call.is_mean or any_sorted):
         _write_gradient(call, found, divisor, chunks, launch)
@@ -173,14 +172,6 @@ def _longest_alone(groups):
         return groups.longest
     sizes = groups.sizes
     return int(sizes[sizes < SHARED_FROM].max(initial=0))
-
-
-def _sum_up(numbers):
-    """Return the sum of numbers, rounded once."""
-    try:
-        return math.fsum(numbers)
-    except (OverflowError, ValueError):  # infinite on the way, or at last
-        return float(np.sum(numbers))
 
 
 def _wants_sums(call):

@@ -35,6 +35,22 @@ def sort_key(typing_context, number):
     return types.uint64(number), of_float if isinstance(number, types.Float) else of_integer
 
 
+@intrinsic
+def number_of_key(typing_context, key, like):
+    """Return the floating number with a key, of a number's type."""
+
+    def generate(context, builder, signature, arguments):
+        width = like.bitwidth
+        kind = ir.IntType(width)
+        bits = builder.trunc(arguments[0], kind) if width < 64 else arguments[0]
+        sign = ir.Constant(kind, 1 << (width - 1))
+        is_negative = builder.icmp_unsigned("<", bits, sign)
+        bits = builder.select(is_negative, builder.not_(bits), builder.xor(bits, sign))
+        return builder.bitcast(bits, context.get_data_type(like))
+
+    return like(types.uint64, like), generate
+
+
 @part
 def part_of(start, stop, part, parts):
     """Return where one of so many equal parts of a range starts and stops."""

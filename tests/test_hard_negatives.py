@@ -1,0 +1,163 @@
+"""The highest-scoring negatives of queries, against a sort of the stored scores."""
+
+import numba
+import numpy as np
+import pytest
+import reference
+from helpers import FLOATS, assert_bits
+
+import numbarank as nr
+
+pytestmark = pytest.mark.usefixtures("cpu")
+
+
+def embeddings(queries, items, dtype="f8", seed=0, spread=2):
+    """Embeddings whose products are exact, and often equal."""
+    rng = np.random.default_rng(seed)
+    return tuple((rng.integers(-spread, spread + 1, (count, 3)) / 4).astype(dtype) for count in (queries, items))
+
+
+def entries(queries, items, count, seed=0):
+    return tuple(np.divmod(np.random.default_rng(seed).permutation(queries * items)[:count], items))
+
+
+def check(queries, items, k, bias=None, memory=2**26, **settings):
+    scores = queries @ items.T + (0 if bias is None else bias)
+    expected = reference.best_negatives(scores, k, **settings)
+    found = nr.hard_negatives(queries, items, k, bias=bias, memory=memory, **settings)
+    assert_bits(found[0], expected[0])
+    assert_bits(found[1] + 0, expected[1] + 0)
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("k", [1, 2, 60, 130])
+@pytest.mark.parametrize("skip", [0, 1, 50, 200])
+def test_against_a_sort(k, skip, dtype):
+    queries, items = embeddings(6, 97, dtype)
+    positives, exclude = entries(5, 97, 20), entries(6, 97, 50, 1)
+    bias = (np.arange(97) % 5 / 8).astype(dtype)
+    check(queries, items, k, skip=skip)
+    check(queries, items, k, skip=skip, positives=positives)
+    check(queries, items, k, skip=skip, positives=positives, exclude=exclude, bias=bias)
+    check(queries, items, k, skip=skip, positives=positives, ceiling=0.75, memory=1)
+
+
+@pytest.mark.parametrize("k", [1, 50, 3_000])
+def test_many_items(k):
+    for dtype, spread in (("f4", 2), ("f8", 500)):
+        queries, items = embeddings(4, 7_001, dtype, 2, spread)
+        check(queries, items, k, positives=entries(4, 7_001, 99), skip=10)
+
+
+@pytest.mark.parametrize("values", [np.arange(9_000.0), -np.arange(9_000.0), np.zeros(9_000)])
+def test_sorted_scores(values):
+    for k in (1, 700, 8_999):
+        check(np.ones((1, 1)), values[:, None], k)
+
+
+def test_ties_go_to_the_lower_index():
+    indices, scores = nr.hard_negatives([[1.0]], [[0.0], [1.0], [-0.0], [1.0], [0.0]], 4)
+    assert_bits(indices, np.array([[1, 3, 0, 2]]))
+    assert_bits(scores + 0, np.array([[1.0, 1.0, 0.0, 0.0]]))
+
+
+def test_fewer_than_k():
+    indices, scores = nr.hard_negatives(np.ones((2, 1), "f4"), [[3], [4]], 3, positives=([0, 1, 1], [1, 0, 1]))
+    assert_bits(indices, np.array([[0, -1, -1], [-1, -1, -1]]))
+    assert_bits(scores, np.array([[3, -np.inf, -np.inf], [-np.inf] * 3]))
+
+
+@pytest.mark.parametrize("shapes", [((0, 3), (5, 3)), ((4, 3), (0, 3))])
+def test_nothing(shapes):
+    indices, scores = nr.hard_negatives(*map(np.ones, shapes), 2)
+    assert indices.shape == scores.shape == (shapes[0][0], 2)
+    assert (indices == -1).all() and (scores == -np.inf).all()
+
+
+def test_a_ceiling_is_a_share_of_the_best_positive():
+    items = np.array([[10.0], [9.6], [9.5], [9.4], [20.0], [2.0]])
+    positives = [0, 0], [0, 5]  # the best of them has 10
+    indices, _ = nr.hard_negatives([[1.0]], items, 3, positives=positives, ceiling=0.95)
+    assert_bits(indices, np.array([[2, 3, -1]]))  # equal to the ceiling stays
+    indices, _ = nr.hard_negatives([[1.0]], items, 2, positives=positives, ceiling=0.95, skip=1)
+    assert_bits(indices, np.array([[3, -1]]))  # skip counts what the ceiling leaves
+    indices, _ = nr.hard_negatives([[1.0]], items, 1, positives=positives, ceiling=2.0)
+    assert_bits(indices, np.array([[4]]))
+
+
+def test_a_ceiling_below_zero():
+    """0.5 times -4 is -2, above the positive itself."""
+    indices, _ = nr.hard_negatives([[1.0]], [[-4.0], [-1.0], [-2.0], [-3.0]], 3, positives=([0], [0]), ceiling=0.5)
+    assert_bits(indices, np.array([[2, 3, -1]]))
+
+
+def test_a_query_without_positives_has_no_ceiling():
+    queries, items = np.ones((2, 1)), np.array([[1.0], [5.0]])
+    indices, _ = nr.hard_negatives(queries, items, 2, positives=([0], [0]), ceiling=1.0)
+    assert_bits(indices, np.array([[-1, -1], [1, 0]]))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_dtypes(dtype):
+    queries, items = embeddings(3, 50, dtype)
+    indices, scores = nr.hard_negatives(queries, items, 9)
+    wide = queries.astype("f4") @ items.astype("f4").T if dtype.itemsize < 8 else queries @ items.T
+    expected = reference.best_negatives(wide, 9)
+    assert_bits(indices, expected[0])
+    assert_bits(scores + 0, expected[1].astype(dtype) + 0)
+
+
+def test_tensors_and_lists():
+    queries, items = embeddings(3, 20)
+    expected = nr.hard_negatives(queries, items, 4)
+    for found in (
+        nr.hard_negatives(nr.tensor(queries, requires_grad=True), nr.tensor(items), 4),
+        nr.hard_negatives(queries.tolist(), items.tolist(), 4),
+    ):
+        assert_bits(found[0], expected[0])
+        assert_bits(found[1], expected[1])
+
+
+def test_the_same_on_any_number_of_threads():
+    queries, items = embeddings(40, 2_000, "f4", spread=50)
+    threads, results = numba.get_num_threads(), []
+    try:
+        for count in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(count)
+            results.append(nr.hard_negatives(queries, items, 100))
+    finally:
+        numba.set_num_threads(threads)
+    for one, other in zip(*results, strict=True):
+        assert_bits(one, other)
+
+
+WRONG = [
+    ({"k": 0}, ValueError, "k is 0; it must be at least 1"),
+    ({"k": 1.0}, TypeError, "k is 1.0; it must be an int of at least 1"),
+    ({"k": True}, TypeError, "k is True"),
+    ({"skip": -1}, ValueError, "skip is -1; it must be at least 0"),
+    ({"skip": None}, TypeError, "skip is None"),
+    ({"memory": -5}, ValueError, "memory is -5"),
+    ({"ceiling": 0.9, "positives": None}, ValueError, "ceiling is given without positives"),
+    ({"ceiling": 0}, ValueError, "ceiling is 0; it must be above 0 and finite"),
+    ({"ceiling": np.nan}, ValueError, "ceiling is nan"),
+    ({"ceiling": np.inf}, ValueError, "ceiling is inf"),
+    ({"ceiling": True}, TypeError, "ceiling is True"),
+    ({"positives": ([0], [9])}, ValueError, r"positives\[1\]\[0\] is 9; items has 4 rows"),
+    ({"exclude": ([9], [0])}, ValueError, r"exclude\[0\]\[0\] is 9; queries has 3 rows"),
+    ({"bias": [1.0]}, ValueError, "bias must have one number for each of the items"),
+]
+
+
+@pytest.mark.parametrize("settings, error, words", WRONG, ids=[words for _, _, words in WRONG])
+def test_wrong_arguments(settings, error, words):
+    with pytest.raises(error, match=words):
+        nr.hard_negatives(np.ones((3, 2)), np.ones((4, 2)), **{"k": 2, "positives": ([0], [0]), **settings})
+
+
+def test_scores_that_are_not_finite():
+    queries = np.array([[1.0], [np.nan]])
+    for memory in (1, 2**20):
+        with pytest.raises(ValueError, match="query 1 has scores that are NaN or infinite"):
+            nr.hard_negatives(queries, np.ones((3, 1)), 1, memory=memory)
