@@ -12,6 +12,7 @@ from numbarank._cpu.exact import RUNNING, loss_of_counts, scaled, slopes_times_s
 from numbarank._cpu.memory import are_given, lane, lanes, moved, pointer_into, pointers, read, size_of, stack_of, write
 from numbarank._cpu.rows import (
     EVERY_PAIR,
+    FEW_WINNERS,
     SHARED,
     SHARED_FROM,
     SORTED,
@@ -364,6 +365,8 @@ def _loop(wants_sums):
         first = first_group(chunk, work.chunks, offsets, work.groups)
         for group in range(first, first_group(chunk + 1, work.chunks, offsets, work.groups)):
             start, count = offsets[group], offsets[group + 1] - offsets[group]
+            if results.strategies[group] == FEW_WINNERS:
+                continue
             results.losses[group] = results.pairs[group] = 0.0
             results.strategies[group] = np.int8(SHARED)
             if count >= SHARED_FROM:

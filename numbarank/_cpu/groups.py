@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from numbarank._cpu import arrays, every_pair, shared_groups, sorted_groups, sorting, threads
+from numbarank._cpu import arrays, every_pair, shared_groups, sorted_groups, sorting, threads, two_levels
 from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.exact import scaled, sum_rounded_once
 from numbarank._cpu.memory import pointers, size_of
-from numbarank._cpu.rows import EVERY_PAIR, SHARED, SHARED_FROM, SORTED, UNSORTED
+from numbarank._cpu.rows import FEW_WINNERS, SHARED, SHARED_FROM, SORTED, UNSORTED
 from numbarank._cpu.sorting import part_of
 from numbarank._cpu.tasks import ONE_THREAD, launcher, run_tasks
 
@@ -55,10 +55,12 @@ def run(lists, dtype, wants_each, results):
 
 
 def label_dtype(dtype):
-    """Return the dtype in which the loops take labels of a dtype: one of the four that hold all others."""
+    """Return the dtype in which the loops take labels of a dtype: one of a few that hold all others."""
     if dtype.kind == "u" and dtype.itemsize == 8:
         return np.dtype(np.uint64)
-    if dtype.kind in "iub":
+    if dtype.kind == "b":
+        return np.dtype(np.int8)
+    if dtype.kind in "iu":
         return np.dtype(np.int64)
     return np.dtype(np.float32 if dtype.itemsize <= 4 else np.float64)
 
@@ -132,35 +134,70 @@ class Found(NamedTuple):
 
 def _total(call, groups):
     """Fill the buffers of a call and return the total."""
-    if call.where.size or call.weights.size:  # rows that take no part
-        call.gradient[:] = 0
-        call.counts[:] = 0
     is_parallel = call.scores.size >= PARALLEL_FROM and threads.may_run_parallel()
     chunks, launch = (numba.get_num_threads(), launcher()) if is_parallel else (1, ONE_THREAD)
-    count, alone = len(groups), _longest_alone(groups) if call.losers is None else groups.longest
-    total = all_pairs = 0.0
+    count = len(groups)
     found = Found(np.empty(count, np.int8), np.zeros(count), np.empty(count), _SIZES, _ROWS, _SLOPES)
-    if call.losers is not None:
-        found.strategies.fill(SORTED)
-    elif alone > 0 or groups.longest == 0:
-        total, all_pairs = _look_at_pairs(call, found, alone, chunks, launch)
-    else:
-        found.strategies.fill(SHARED)
+    has_few_winners = _take_few_winners(call, found, groups, chunks, launch)
+    if call.where.size or call.weights.size:
+        _clear(call, found, has_few_winners)
+    total, all_pairs = _choose_strategies(call, found, groups, chunks, launch)
     # shorter ones cannot have more pairs
     may_be_sorted = call.losers is not None or groups.longest > 2 * _pairs_per_row(call)
-    any_sorted = may_be_sorted and (found.strategies != EVERY_PAIR).any()
+    any_sorted = may_be_sorted and (found.strategies >= SORTED).any()
     if any_sorted:
         size = len(call.scores)
         found = found._replace(sizes=np.empty(count, np.int64), rows=np.empty(size, np.int32), slopes=np.empty(size))
         if (found.strategies == SORTED).any():
-            _sort_groups(call, found, alone, chunks, launch)
+            _sort_groups(call, found, groups, chunks, launch)
         for group in np.flatnonzero(found.strategies == SHARED):
             _share_group(call, found, group, launch)
+    if any_sorted or has_few_winners:
         total, all_pairs = sum_rounded_once(call.losses), sum_rounded_once(found.pairs)
     divisor = all_pairs if call.is_mean and all_pairs > 0 else 1.0
     if call.gradient.size and (call.is_mean or any_sorted):
         _write_gradient(call, found, divisor, chunks, launch)
     return total / divisor
+
+
+def _clear(call, found, has_few_winners):
+    """Set what belongs to rows that take no part to 0, but in groups of which all rows are written already."""
+    if not has_few_winners:
+        call.gradient[:] = 0
+        call.counts[:] = 0
+        return
+    for group in np.flatnonzero(found.strategies != FEW_WINNERS):
+        call.gradient[call.offsets[group] : call.offsets[group + 1]] = 0
+        call.counts[call.offsets[group] : call.offsets[group + 1]] = 0
+
+
+def _choose_strategies(call, found, groups, chunks, launch):
+    """Choose how the pairs of each other group are found; return the totals of those of which each is looked at."""
+    if call.losers is not None:
+        found.strategies[found.strategies != FEW_WINNERS] = SORTED
+        return 0.0, 0.0
+    alone = _longest_alone(groups)
+    if (alone > 0 or groups.longest == 0) and not (found.strategies == FEW_WINNERS).all():
+        return _look_at_pairs(call, found, alone, chunks, launch)
+    return 0.0, 0.0
+
+
+def _take_few_winners(call, found, groups, chunks, launch):
+    """Find the pairs of the groups of two levels with few winners, where that is likely; tell whether it was."""
+    found.strategies.fill(SHARED)
+    if groups.longest < two_levels.FEW_FROM or (call.losers is not None and call.weights.size):
+        return False
+    longest = int(np.argmax(groups.sizes))
+    if not two_levels.are_likely(call.labels[groups.offsets[longest] : groups.offsets[longest + 1]]):
+        return False
+    share, most = call.losers or (1.0, LONGEST)
+    places = two_levels.places_for(groups.longest, most)
+    two_levels.sum_groups(
+        (call.scores.dtype, call.labels.dtype), *call[:6], call.margin, share, most, call.power == 2, call.is_mean,
+        call.losses, found.pairs, found.units, found.strategies, call.gradient, call.counts,
+        np.empty(chunks * two_levels.workspace_size(places)), *places, sorting.sorter(), chunks, launch,
+    )  # fmt: skip
+    return True
 
 
 _SIZES, _ROWS, _SLOPES = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0)
@@ -188,7 +225,8 @@ def _look_at_pairs(call, found, longest, chunks, launch):
     if longest > 4 * pairs_per_row:
         sizes = np.diff(call.offsets)
         if sizes.min() > 4 * pairs_per_row and not _have_few_pairs(call, sizes, pairs_per_row).any():
-            np.copyto(found.strategies, np.where(sizes < SHARED_FROM, SORTED, SHARED), casting="unsafe")
+            is_other = found.strategies != FEW_WINNERS
+            np.copyto(found.strategies, np.where(sizes < SHARED_FROM, SORTED, SHARED), casting="unsafe", where=is_other)
             return 0.0, 0.0
     block = np.empty(chunks * every_pair.WORKSPACES * every_pair.places_for(longest))
 
@@ -218,7 +256,8 @@ def _have_few_pairs(call, sizes, pairs_per_row):
     return np.add.reduceat(has_label, starts, dtype=np.int64) >= sizes - 2 * pairs_per_row
 
 
-def _sort_groups(call, found, longest, chunks, launch):
+def _sort_groups(call, found, groups, chunks, launch):
+    longest = _longest_alone(groups) if call.losers is None else groups.longest
     block = np.empty(chunks * sorted_groups.WORKSPACES * sorted_groups.places_for(longest))
     loop = sorted_groups.loop(_wants_sums(call), call.losers is not None)
     share, most = call.losers or (1.0, LONGEST)
@@ -277,7 +316,7 @@ def _write_piece(work, piece):
     while group < work.groups and offsets[group] < last:
         start, factor = offsets[group], work.upstream[group % work.upstreams] / work.divisor
         begin, end = first if first > start else start, last if last < offsets[group + 1] else offsets[group + 1]
-        if work.strategies[group] == EVERY_PAIR:
+        if work.strategies[group] < SORTED:
             for row in range(begin, end if work.is_mean else begin):
                 gradient[row] = scaled(np.float64(gradient[row]), factor * work.units[group])
         else:

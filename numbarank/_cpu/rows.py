@@ -7,7 +7,7 @@ import numpy as np
 from numbarank._cpu.compiler import part
 
 SHARED_FROM = 32_768  # rows of a group that all threads share
-EVERY_PAIR, SORTED, SHARED, UNSORTED = range(4)
+EVERY_PAIR, FEW_WINNERS, SORTED, SHARED, UNSORTED = range(5)  # how the pairs of a group are found
 
 
 class Rows(NamedTuple):
@@ -33,12 +33,23 @@ def first_group(chunk, chunks, offsets, groups):
 
 
 @part
+def takes_part(given, has, row):
+    """Tell whether a row takes part: one of the mask, if there is one, that weighs something."""
+    is_part = True
+    if has.where:
+        is_part = given.where[row] != 0
+    if has.weights:
+        is_part &= given.weights[row] > 0
+    return is_part
+
+
+@part
 def number_rows(given, has, count, rows):
-    """Number the rows that take part: those of a mask, if there is one, that weigh something; return how many."""
+    """Number the rows that take part; return how many."""
     size = 0
     for row in range(count):
         rows[size] = row
-        size += (not has.where or given.where[row] != 0) and (not has.weights or given.weights[row] > 0)
+        size += takes_part(given, has, row)
     return size
 
 

@@ -30,7 +30,10 @@ def sort_key(typing_context, number):
         return builder.zext(ordered, _WORD) if width < 64 else ordered
 
     def of_integer(context, builder, signature, arguments):
-        return builder.xor(arguments[0], _WORD(1 << 63)) if number.signed else arguments[0]
+        if not number.signed:
+            return arguments[0]
+        wide = builder.sext(arguments[0], _WORD) if number.bitwidth < 64 else arguments[0]
+        return builder.xor(wide, _WORD(1 << 63))
 
     return types.uint64(number), of_float if isinstance(number, types.Float) else of_integer
 
