@@ -203,6 +203,7 @@ def test_public_names():
 
     names = ["margin_ranking_loss", "margin_ranking_loss_and_grad", "MarginRankingLoss"]
     names += ["pairwise_hinge_loss", "pairwise_hinge_loss_and_grad", "PairwiseHingeLoss", "Groups"]
+    names += ["retrieval_hinge_loss", "retrieval_hinge_loss_and_grad", "hard_negatives"]
     names += ["Tensor", "tensor", "zeros", "ones", "randn"]
     assert set(names) <= set(nr.__all__)
     for name in nr.__all__:

@@ -63,7 +63,9 @@ def test_keys_of_plain_pairs_separate_all_types(recorded):
     assert len(pairs._plain_loops) == 2 * 2 * (1 + 1 + 4)
 
 
-def test_keys_of_lists_separate_all_types(cpu, monkeypatch):
+@pytest.fixture
+def seen(cpu, monkeypatch):
+    """The types of the arguments of every loop that runs, by its key: a key has the same ones each time."""
     seen = {}
 
     def checked(loop, key, *arguments, call=compiler.CompiledLoop.__call__):
@@ -72,6 +74,10 @@ def test_keys_of_lists_separate_all_types(cpu, monkeypatch):
         return call(loop, key, *arguments)
 
     monkeypatch.setattr(compiler.CompiledLoop, "__call__", checked)
+    return seen
+
+
+def test_keys_of_lists_separate_all_types(seen):
     rng = np.random.default_rng(0)
     dtypes = ("f4", "i1"), ("f4", "f8"), ("f8", "u8"), ("f4", "i8"), ("f8", "f4")
     for (scores, labels), rows in itertools.product(dtypes, (5, 400)):
@@ -84,3 +90,21 @@ def test_keys_of_lists_separate_all_types(cpu, monkeypatch):
                 *given, reduction=reduction, power=power, return_counts=power == 2, **settings
             )
     assert len(seen) > 10
+
+
+def test_keys_of_retrieval_separate_all_types(seen):
+    rng = np.random.default_rng(0)
+    for dtype, memory in itertools.product(("f4", "f8", "f2", "i8"), (1, 2**20)):
+        queries, items, bias = (rng.integers(0, 3, shape).astype(dtype) for shape in ((3, 2), (70, 2), (70,)))
+        given = queries, items, ([0, 2], [1, 0])
+        for options in (
+            {},
+            {"bias": bias, "power": 2, "losers": 2, "reduction": "none"},
+            {"weights": np.ones(2, "f4"), "losers": 0.5, "margin": 2, "exclude": ([1], [1]), "reduction": "sum"},
+        ):
+            nr.retrieval_hinge_loss(*given, memory=memory, **options)
+            nr.retrieval_hinge_loss_and_grad(*given, memory=memory, **options)
+        nr.retrieval_hinge_loss_and_grad(*given, reduction="none", gradient=np.ones(3, "f4"))
+        nr.hard_negatives(queries, items, 2, memory=memory)
+        nr.hard_negatives(*given[:2], 2, positives=given[2], ceiling=1, skip=1, bias=bias, exclude=([1], [1]))
+    assert len(seen) == 2 * 2
