@@ -9,7 +9,7 @@ import numpy as np
 
 from numbarank import _dispatch
 from numbarank._arguments.dtypes import check_dtype, check_number
-from numbarank._arguments.settings import read_margin, real_number
+from numbarank._arguments.settings import read_margin
 from numbarank._arguments.words import blaming, name_of, type_name
 from numbarank._packages import is_a, package_of
 
@@ -90,24 +90,6 @@ def _read_numbers(name, values):
     item = read(name, values)
     check_number(item)
     return item
-
-
-def read_gradient(gradient, shape, device):
-    """Return the upstream gradient: a Python float, or an array of ``shape``, or a 0-d device array.
-
-    None stands for 1.
-    """
-    if gradient is None:
-        return 1.0
-    item = read("gradient", gradient)
-    check_number(item)
-    if item.array.ndim == 0 and item.device == "cpu":
-        return real_number("gradient", item.array[()])
-    if item.device != device:
-        raise ValueError(f"gradient is on {item.device} and the loss on {device}: move it there first")
-    if item.array.shape not in (shape, ()):
-        raise ValueError(f"gradient has shape {item.array.shape}; it must have the loss's shape {shape}")
-    return item.array
 
 
 def read_in_host_memory(name, values):
