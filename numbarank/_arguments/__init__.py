@@ -6,7 +6,6 @@ from numbarank._arguments.dtypes import (
     arithmetic_dtype,
     check_differentiable,
     check_number,
-    compute_dtype,
     gradient_dtype,
     is_float,
     loss_dtype,
@@ -26,6 +25,7 @@ from numbarank._arguments.operands import check_operand, describe_overflow, read
 from numbarank._arguments.plain import are_plain, are_plain_weights
 from numbarank._arguments.settings import read_finite_margin, read_flag, read_margin, read_power, read_seed
 from numbarank._arguments.shapes import output_shape, read_shape
+from numbarank._precision import compute_dtype
 
 __all__ = [
     "Input",

@@ -31,11 +31,6 @@ def gradient_dtype(dtype):
     return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
-def compute_dtype(dtype):
-    """Return the dtype that a loss is computed in: float32 for the two half types, which are rounded at the store."""
-    return dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
-
-
 @functools.lru_cache
 def arithmetic_dtype(*dtypes):
     """Return the dtype of a sum or product: NumPy's, or beside bfloat16, which NumPy does not know, a loss's."""

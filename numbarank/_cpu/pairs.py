@@ -34,6 +34,7 @@ from numbarank._cpu.memory import (
 )
 from numbarank._cpu.tasks import ONE_THREAD, launcher, run_tasks
 from numbarank._exact import Weights, corrected_quotient, two_product, two_sum, unless_zero
+from numbarank._precision import compute_dtype
 
 BLOCK = 8192
 EVEN_CHUNKS = 16  # they divide evenly among the usual numbers of threads
@@ -195,13 +196,13 @@ class Absent(NamedTuple):
 
 @functools.cache
 def _absent(dtype):
-    compute = dtype if dtype.itemsize > 2 else np.float32
+    compute = compute_dtype(dtype)
     return Absent(np.empty(0, dtype), np.empty(0, compute), np.zeros((), compute))
 
 
 def storage_dtype(dtype):
     """Return the dtype in which the loops take the scores of a loss: its own, unless it is a half they cannot read."""
-    return dtype if dtype.itemsize > 2 or converts_halves(dtype) else np.dtype(np.float32)
+    return dtype if converts_halves(dtype) else compute_dtype(dtype)
 
 
 def _flat(array):

@@ -10,6 +10,7 @@ from numbarank._cuda import dlpack, driver, foreign
 from numbarank._cuda.driver import cuda, inline
 from numbarank._cuda.memory import bits_dtype, converter, offset
 from numbarank._packages import LEGACY_DEFAULT_STREAM
+from numbarank._precision import compute_dtype
 
 wrap, wrap_writable, empty_beside, on_stream = (
     foreign.wrap,
@@ -18,7 +19,6 @@ wrap, wrap_writable, empty_beside, on_stream = (
     driver.on_stream,
 )
 FAN = 64
-_FLOAT32 = np.dtype(np.float32)
 
 
 def is_array(value):
@@ -341,8 +341,3 @@ def bits(array):
     """Return a C-contiguous array as kernels and copies see it: bfloat16, which numba does not know, as its bits."""
     dtype = bits_dtype(array.dtype)
     return array if dtype == array.dtype else driver.reinterpret(array, tuple(array.shape), dtype)
-
-
-def compute_dtype(dtype):
-    """Return the dtype that kernels compute in: float32 for the two half types."""
-    return _FLOAT32 if dtype.itemsize == 2 and dtype.kind in "fV" else dtype

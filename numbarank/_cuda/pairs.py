@@ -15,6 +15,7 @@ from numbarank._contract import PairResults, Pairs
 from numbarank._cuda import arrays, driver, memory, pool, vectors
 from numbarank._cuda.driver import THREADS, cuda, inline
 from numbarank._exact import Weights, corrected_quotient, two_product, two_sum, unless_zero
+from numbarank._precision import compute_dtype
 
 _DOWN = 2.0**-64
 _two_sum, _two_product, _unless_zero, _corrected_quotient = map(
@@ -38,7 +39,7 @@ class Layout(NamedTuple):
 def run(formula, pairs, results, wants_total):
     """Pass once over the pairs, fill the results, return total and invalid pair: see ``PairsBackend``."""
     x1, x2, y, margin, weights, upstream, divisor = pairs
-    compute, device = arrays.compute_dtype(x1.dtype), driver.device_of(x1)
+    compute, device = compute_dtype(x1.dtype), driver.device_of(x1)
     if x1.size == 0:
         return _total_of_nothing(compute, divisor, arrays.device_of(x1)) if wants_total else None, -1
     by_weights = divisor is None
@@ -194,7 +195,7 @@ def pairs_kernel(formula, layout, wants_total):
 
 
 def _source(layout, kind, width=1):
-    return memory.source(kind, arrays.compute_dtype(layout.scores), width)
+    return memory.source(kind, compute_dtype(layout.scores), width)
 
 
 def _pass_over_pairs(formula, layout, add):
@@ -226,7 +227,7 @@ def _pass_over_pairs(formula, layout, add):
 def _compute_pairs(formula, layout, width, add):
     """Return the device function that reads some neighbouring pairs, writes what is wanted and adds their losses."""
     value, slope = inline(formula.value), inline(formula.slope)
-    compute = arrays.compute_dtype(layout.scores)
+    compute = compute_dtype(layout.scores)
     has_margins, has_weights = layout.margin is not None, layout.weights is not None
     fill_scores = _source(layout, (layout.scores, False), width).fill
     kinds = layout.target, layout.margin, layout.weights, layout.upstream
