@@ -18,7 +18,7 @@ from bench.harness import Benchmark, Line
 from bench.tables import seconds
 
 OURS, JAX = "numbarank", "jax"
-HEADER = ("first call", "contestant", "time", "times jax", "goal", "reached")
+HEADER = ("first call", "peer", "time", "times jax", "goal", "reached")
 WIDTHS = (48, 25, 9, 10, 26, 7)
 
 FORWARD = f"""{PAIRS}
@@ -106,7 +106,7 @@ class Result:
     """The times of numbarank or a peer in a row, and the goal, which None stands for where there is none."""
 
     work: str
-    contestant: str
+    peer: str
     seconds: list
     times_jax: float | None
     goal: Goal | None
@@ -116,7 +116,7 @@ class Result:
         multiple = "-" if self.times_jax is None else f"{self.times_jax:.3g}"
         target = self.goal.target if self.goal else "-"
         reached = VERDICTS[self.goal and self.goal.reached]
-        return self.work, self.contestant, seconds(statistics.median(self.seconds)), multiple, target, reached
+        return self.work, self.peer, seconds(statistics.median(self.seconds)), multiple, target, reached
 
     def as_dict(self):
         """Return everything about the result for a JSON file."""

@@ -1,4 +1,4 @@
-"""What the package needs of arrays, on CUDA devices: the twin of the CPU room's file of this name."""
+"""What the package needs of arrays, on CUDA devices: the twin of the CPU backend's file of this name."""
 
 import functools
 import math
@@ -77,7 +77,7 @@ def to_dlpack(array, *, stream=None, max_version=None, dl_device=None, copy=None
 
 
 def dlpack_device(array):
-    """Return the kind and the number of the device that an array is on, as DLPack counts them."""
+    """Return the type and the number of the device that an array is on, as DLPack counts them."""
     return dlpack.CUDA, driver.device_of(array)
 
 
@@ -114,7 +114,7 @@ def contiguous(array, shape, dtype):
 
 
 def overlap(array, other):
-    """Tell whether two arrays may share memory: whether the ranges of their addresses meet."""
+    """Tell whether two arrays may share memory: whether the ranges of their addresses overlap."""
     if not (array.size and other.size) or driver.device_of(array) != driver.device_of(other):
         return False
     (start, stop), (other_start, other_stop) = _extent(array), _extent(other)
@@ -248,8 +248,8 @@ def _number(number, k):
 
 @inline
 def _compare(a, b):
-    kind = type(a)
-    return a if a != a else kind(a > b) - kind(a < b)
+    number = type(a)
+    return a if a != a else number(a > b) - number(a < b)
 
 
 OPERATIONS = operator.add, operator.sub, operator.mul, operator.truediv, _compare
