@@ -412,7 +412,7 @@ def zeros(
 ) -> Tensor:
     """Return a Tensor of zeros; see :func:`ones`."""
     values = np.zeros(_arguments.read_shape(shape), _arguments.read_dtype(dtype))
-    return tensor(values, None, "cpu" if device is None else device, requires_grad)
+    return tensor(values, None, device, requires_grad)
 
 
 def ones(*shape: int, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -432,7 +432,7 @@ def ones(*shape: int, dtype: DTypeLike | None = None, device: str | None = None,
     (2, 3)
     """
     values = np.ones(_arguments.read_shape(shape), _arguments.read_dtype(dtype))
-    return tensor(values, None, "cpu" if device is None else device, requires_grad)
+    return tensor(values, None, device, requires_grad)
 
 
 def randn(
@@ -459,4 +459,4 @@ def randn(
     True
     """
     values = np.random.default_rng(_arguments.read_seed(seed)).standard_normal(_arguments.read_shape(shape))
-    return tensor(values, dtype, "cpu" if device is None else device, requires_grad)
+    return tensor(values, dtype, device, requires_grad)

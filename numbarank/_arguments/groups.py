@@ -19,9 +19,7 @@ def check_one_is_given(qid, group):
 def read_ids(qid):
     """Return the id of each row's query as an int64 vector."""
     ids = _whole_numbers("qid", qid, "an id for each row")
-    if (ids < 0).any():
-        row = int(np.argmax(ids < 0))
-        raise ValueError(f"qid[{row}] is {ids[row]}; ids are 0 or more: {_NUMBERED}")
+    _check_not_negative("qid", ids, f"ids are 0 or more: {_NUMBERED}")
     return ids
 
 
@@ -40,10 +38,15 @@ def check_adjacent(ids, starts):
 def read_counts(group):
     """Return how many rows each query has as an int64 vector."""
     counts = _whole_numbers("group", group, "a count for each query")
-    if (counts < 0).any():
-        i = int(np.argmax(counts < 0))
-        raise ValueError(f"group[{i}] is {counts[i]}; it must hold how many rows each query has, 0 or more")
+    _check_not_negative("group", counts, "it must hold how many rows each query has, 0 or more")
     return counts
+
+
+def _check_not_negative(name, values, rule):
+    is_negative = values < 0
+    if is_negative.any():
+        i = int(np.argmax(is_negative))
+        raise ValueError(f"{name}[{i}] is {values[i]}; {rule}")
 
 
 def _whole_numbers(name, values, meaning):
