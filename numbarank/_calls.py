@@ -38,9 +38,9 @@ def _pair_steps():
 
 def _list_steps():
     for rows, lists in LISTS:
-        for kind in ("int64", None):
-            labels = f"{kind or 'floating'} labels"
-            yield f"lists, {lists} of {rows:,} rows, {labels}", functools.partial(_call_on_lists, rows, lists, kind)
+        for label_dtype in ("int64", None):
+            name = f"lists, {lists} of {rows:,} rows, {label_dtype or 'floating'} labels"
+            yield name, functools.partial(_call_on_lists, rows, lists, label_dtype)
 
 
 def losses(x1, x2, y):
@@ -73,17 +73,17 @@ PAIR_CALLS = (losses, gradients, upstream_gradients, target_gradients, backward)
 
 def _call_on_pairs(call, pairs, dtype, device):
     x1, x2 = _put(np.zeros(pairs, dtype), device), _put(np.ones(pairs, dtype), device)
-    for kind in (dtype, "int8", "int64"):
-        call(x1, x2, _put(np.ones(pairs, kind), device))
+    for target_dtype in (dtype, "int8", "int64"):
+        call(x1, x2, _put(np.ones(pairs, target_dtype), device))
     call(x1, x2, 1.0)
 
 
-def _call_on_lists(rows, lists, kind, dtype, device):
+def _call_on_lists(rows, lists, label_dtype, dtype, device):
     size = rows * lists
     scores, weights = _put(np.linspace(0, 1, size).astype(dtype), device), _put(np.ones(size, dtype), device)
     groups = nr.Groups(group=[rows] * lists)
     for values in (np.arange(size), np.arange(size) % 5):  # distinct and graded
-        labels = _put(values.astype(kind or dtype), device)
+        labels = _put(values.astype(label_dtype or dtype), device)
         for options in ({}, {"power": 2}, {"weights": weights}, {"power": 2, "weights": weights}):
             nr.pairwise_hinge_loss(scores, labels, group=groups, **options)
             nr.pairwise_hinge_loss_and_grad(scores, labels, group=groups, **options)

@@ -23,8 +23,8 @@ def backend(device):
 def check_device(device):
     """Return ``device`` if it is well formed, or raise ValueError."""
     if isinstance(device, str):
-        kind, _, number = device.partition(":")
-        if device == "cpu" or device == "cuda" or (kind == "cuda" and number.isdecimal()):
+        name, _, number = device.partition(":")
+        if device == "cpu" or device == "cuda" or (name == "cuda" and number.isdecimal()):
             return device
     came = repr(device) if type(device) is str else f"a {type(device).__name__}"
     raise ValueError(f"device is {came}; it must be 'cpu', 'cuda' or 'cuda:N'")

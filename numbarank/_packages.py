@@ -11,7 +11,7 @@ class Package(NamedTuple):
     """What a package offers beside one of its CUDA arrays.
 
     ``current_stream()`` is the handle of the stream that it works on now, ``allocate(bytes)`` an array of memory from
-    its pool for use on that stream; ``from_dlpack(array)`` makes an array of its kind.
+    its pool for use on that stream; ``from_dlpack(array)`` makes an array of the package.
     """
 
     current_stream: Callable[[], int]
@@ -21,8 +21,8 @@ class Package(NamedTuple):
 
 def is_a(value, module, name):
     """Tell whether a value is of a class of a package, which is loaded if that is so, and never imported for it."""
-    kind = getattr(sys.modules.get(module), name, None)
-    return isinstance(kind, type) and issubclass(type(value), kind)
+    cls = getattr(sys.modules.get(module), name, None)
+    return isinstance(cls, type) and issubclass(type(value), cls)
 
 
 def package_of(value):

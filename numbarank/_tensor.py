@@ -53,7 +53,7 @@ class Tensor:
         self._operation = None
         self._grad = None
         self._requires_grad = False
-        self.data = data._data if isinstance(data, Tensor) else data
+        self.data = data
         self.requires_grad = requires_grad
 
     @classmethod
@@ -88,7 +88,7 @@ class Tensor:
     def data(self, value: ArrayLike) -> None:
         item = _arguments.read("data", value._data if isinstance(value, Tensor) else value)
         if self._requires_grad:
-            _check_differentiable(item.array)
+            _arguments.check_differentiable(item.array.dtype)
         self._data, self._device = item.array, item.device
 
     @property
@@ -100,10 +100,7 @@ class Tensor:
     def grad(self, value: "ArrayLike | Tensor | None") -> None:
         if value is not None:
             value = value if isinstance(value, Tensor) else Tensor(value)
-            if value.shape != self.shape or value.device != self.device:
-                raise ValueError(
-                    f"grad has shape {value.shape} on {value.device}; the Tensor has {self.shape} on {self.device}"
-                )
+            _arguments.check_gradient("grad", value.shape, value.device, self)
         self._grad = value
 
     @property
@@ -115,7 +112,7 @@ class Tensor:
     def requires_grad(self, value: bool) -> None:
         value = _arguments.read_flag("requires_grad", value)
         if value:
-            _check_differentiable(self._data)
+            _arguments.check_differentiable(self.dtype)
         if not value and self._operation is not None:
             raise RuntimeError("requires_grad can only be changed on a Tensor that is no result: call detach() on it")
         self._requires_grad = value
@@ -184,24 +181,9 @@ class Tensor:
         return self._operation[0]
 
     def _first_gradient(self, gradient):
-        arrays = self._arrays()
-        if gradient is None:
-            if self.shape != ():
-                raise RuntimeError(
-                    f"backward() of a Tensor of shape {self.shape} needs the gradient from above: pass an array of "
-                    "that shape"
-                )
-            return arrays.one_like(self._data)
-        item = _arguments.read("gradient", gradient._data if isinstance(gradient, Tensor) else gradient)
-        _arguments.check_number(item)
-        if item.device == "cpu" and self._device != "cpu":
-            item = item._replace(array=arrays.from_host(item.array, self._device), device=self._device)
-        if item.device != self._device or tuple(item.array.shape) != self.shape:
-            raise ValueError(
-                f"gradient has shape {tuple(item.array.shape)} on {item.device}; the Tensor has {self.shape} on "
-                f"{self._device}"
-            )
-        return arrays.multiply(arrays.cast(item.array, self.dtype), 1)
+        given = gradient._data if isinstance(gradient, Tensor) else gradient
+        array, arrays = _arguments.read_first_gradient(given, self), self._arrays()
+        return arrays.one_like(self._data) if array is None else arrays.multiply(arrays.cast(array, self.dtype), 1)
 
     def _accumulate(self, gradient):
         shape = self._data.shape
@@ -279,8 +261,6 @@ class Tensor:
         return self._combine("multiply", other, lambda arrays, g, a, b: (arrays.multiply(g, b), arrays.multiply(g, a)))
 
     def __truediv__(self, number: float) -> "Tensor":
-        if isinstance(number, Tensor):
-            raise TypeError("a Tensor can be divided by numbers only: multiply by the reciprocals")
         return self._combine("divide", number, lambda arrays, g, a, b: (arrays.divide(g, b), None))
 
     __radd__ = __add__
@@ -294,7 +274,7 @@ class Tensor:
 
     def _combine(self, operation, other, slopes):
         """Return ``self <operation> other``; ``slopes`` gives the gradients by both in the result's shape."""
-        arrays, operand = self._arrays(), self._operand(other)
+        arrays, operand = self._arrays(), self._operand(operation, other)
         if operand is NotImplemented:
             return NotImplemented
         operands = (self, other)
@@ -311,25 +291,15 @@ class Tensor:
         try:
             result = getattr(arrays, operation)(data, operand)
         except OverflowError as error:
-            raise ValueError(f"a Tensor of dtype {self.dtype} cannot take that number: {error}") from error
+            raise ValueError(_arguments.describe_overflow(self.dtype, error)) from error
         return Tensor.from_operation(result, self._device, operands, gradients)
 
-    def _operand(self, other):
-        if isinstance(other, Tensor):
-            if other._device != self._device:
-                raise ValueError(
-                    f"one Tensor is on {self._device} and the other on {other._device}: move one with .to(device)"
-                )
-            return other._data
-        if isinstance(other, np.ndarray):
-            raise TypeError(
-                "a Tensor combines with numbers and Tensors, not with numpy.ndarray: wrap it with numbarank.tensor(...)"
-            )
-        if isinstance(other, np.generic) and (_arguments.is_float(other.dtype) or other.dtype.kind in "iub"):
-            return other.item()
-        if isinstance(other, float):
-            return float.__float__(other)
-        return int.__int__(other) if isinstance(other, int) else NotImplemented
+    def _operand(self, operation, other):
+        """Return the second operand of an operation as an array or a Python number, or NotImplemented."""
+        if not isinstance(other, Tensor):
+            return _arguments.read_number(other)
+        _arguments.check_operand(operation, other._device, self._device)
+        return other._data
 
     def __array__(self, dtype=None, copy=None):
         array = self.numpy()
@@ -383,20 +353,11 @@ class Tensor:
 
 def _operands(operation, a, b, arrays):
     """Return two operands, the second of which may be a number, in dtypes in which they can be combined."""
-    pair = [array for array in (a, b) if hasattr(array, "dtype")]
-    if any(array.dtype.kind == "b" for array in pair):
-        raise TypeError("a Tensor of dtype bool takes no part in arithmetic: make it one of numbers, with dtype=float")
-    if operation == "divide":
-        return arrays.cast(a, _arguments.gradient_dtype(a.dtype)), b
-    if len(pair) == 2:
+    if hasattr(b, "dtype"):
         dtype = _arguments.arithmetic_dtype(a.dtype, b.dtype)
         return arrays.cast(a, dtype), arrays.cast(b, dtype)
-    return a, b
-
-
-def _check_differentiable(array):
-    if not _arguments.is_float(array.dtype):
-        raise TypeError(f"data has dtype {array.dtype}; only floating data can require a gradient: pass dtype=float")
+    dtype = _arguments.arithmetic_dtype(a.dtype)
+    return arrays.cast(a, _arguments.gradient_dtype(dtype) if operation == "divide" else dtype), b
 
 
 def _rebuild(array, device, requires_grad, grad):
@@ -451,7 +412,7 @@ def zeros(
 ) -> Tensor:
     """Return a Tensor of zeros; see :func:`ones`."""
     values = np.zeros(_arguments.read_shape(shape), _arguments.read_dtype(dtype))
-    return tensor(values, None, "cpu" if device is None else device, requires_grad)
+    return tensor(values, None, device, requires_grad)
 
 
 def ones(*shape: int, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -471,7 +432,7 @@ def ones(*shape: int, dtype: DTypeLike | None = None, device: str | None = None,
     (2, 3)
     """
     values = np.ones(_arguments.read_shape(shape), _arguments.read_dtype(dtype))
-    return tensor(values, None, "cpu" if device is None else device, requires_grad)
+    return tensor(values, None, device, requires_grad)
 
 
 def randn(
@@ -498,4 +459,4 @@ def randn(
     True
     """
     values = np.random.default_rng(_arguments.read_seed(seed)).standard_normal(_arguments.read_shape(shape))
-    return tensor(values, dtype, "cpu" if device is None else device, requires_grad)
+    return tensor(values, dtype, device, requires_grad)

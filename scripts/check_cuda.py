@@ -32,6 +32,7 @@ from bench.environment import environment
 from bench.harness import names
 from bench.pairs import Setting
 from bench.peers import OURS, OUT, PEERS
+from bench.roofline import ROOFLINE
 from bench.sweep import Sweep
 from bench.tables import counted, seconds, size_table
 from tune_cuda import described, tune
@@ -460,8 +461,8 @@ def bandwidths(effort, sweep):
     for (dtype, target), size in itertools.product(SETTINGS, effort.swept):
         setting = Setting(dtype, target, device="cuda")
         for work, name in (("forward", OURS), ("gradients", OUT)):
-            times = sweep.measure(work, size, [name], setting, ceiling=True, rotate=True)
-            share = times["ceiling"].median / times[name].median
+            times = sweep.measure(work, size, [name], setting, with_roofline=True, rotate=True)
+            share = times[ROOFLINE].median / times[name].median
             rate = size * setting.bytes_per_pair(work) / times[name].median / 1e9
             title = f"{work}, {dtype}, target {target}, {counted(size)}"
             passed = share >= least if counts(effort, size) else None

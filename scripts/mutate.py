@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1"}
 ARGUMENTS = [
     *["tests/test_hostile_objects.py", "tests/test_inputs.py", "tests/test_fuzz.py", "tests/test_tensor.py"],
-    *["tests/test_margin_ranking.py", "tests/test_semantics.py"],
+    *["tests/test_margin_ranking.py", "tests/test_semantics.py", "tests/test_groups.py"],
 ]
 NOT_SLOW = ["-k", "not sizes and not hard and not many and not threads and not special_loss and not subprocess"]
 KERNELS = ["tests/test_margin_ranking.py", "-k", "(sizes or one_special or threads) and float64 or formula"]

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import fresh_processes
-from bench.fresh_processes import FINISH, FLOORS, GRADIENTS, PAIRS, PEERS
+from bench.fresh_processes import FINISH, FLOORS, GRADIENTS, PEERS, on_pairs
 from bench.goals import VERDICTS, Goal
 from bench.harness import Benchmark, Line
 from bench.tables import seconds
 
 OURS, JAX = "numbarank", "jax"
-HEADER = ("first call", "contestant", "time", "times jax", "goal", "reached")
+HEADER = ("first call", "peer", "time", "times jax", "goal", "reached")
 WIDTHS = (48, 25, 9, 10, 26, 7)
 
-FORWARD = f"""{PAIRS}
+FORWARD = on_pairs("""
 import numbarank
 loss = numbarank.margin_ranking_loss(x1, x2, y)
-{FINISH}"""
+""")
 
-NINE_WAYS = f"""{PAIRS}
+NINE_WAYS = on_pairs("""
 import numbarank as nr
 nr.margin_ranking_loss(x1, x2, y)
 nr.margin_ranking_loss(x1, x2, y, reduction="none")
@@ -37,34 +37,34 @@ nr.margin_ranking_loss_and_grad(x1, x2, y, reduction="none", gradient=np.ones_li
 nr.margin_ranking_loss_and_grad(x1, x2, y, target_grad=True)
 nr.margin_ranking_loss(x1, x2, y.astype(np.int8))
 loss, gradients = nr.margin_ranking_loss_and_grad(x1, x2, y.astype(np.int8))
-{FINISH}"""
+""")
 
-MANY_PAIRS = f"""{PAIRS}
+MANY_PAIRS = on_pairs("""
 import numbarank
 for size in (200_000, 3_000_000):
     x1, x2, y = pairs(size)
     numbarank.margin_ranking_loss(x1, x2, y)
     loss, gradients = numbarank.margin_ranking_loss_and_grad(x1, x2, y)
-{FINISH}"""
+""")
 
-GRADED_LISTS = f"""
+
+def on_lists(size, labels, group=None):
+    """Return a program with so many rows; their labels, and the sizes of their lists, are what Python says."""
+    return f"""
 import numpy as np
 import numbarank
-scores = np.sin(np.arange(2000, dtype=np.float32))
-labels = np.arange(2000, dtype=np.float32) % 5
-loss, gradient = numbarank.pairwise_hinge_loss_and_grad(scores, labels, group=np.full(20, 100))
+rows = np.arange({size})
+scores, labels = np.sin(rows.astype(np.float32)), ({labels}).astype(np.float32)
+loss, gradient = numbarank.pairwise_hinge_loss_and_grad(scores, labels, group={group})
 {FINISH}"""
+
+
+GRADED_LISTS = on_lists(2000, "rows % 5", group="np.full(20, 100)")
 
 
 def one_list(size):
     """Return a program with one list whose labels are all distinct."""
-    return f"""
-import numpy as np
-import numbarank
-scores = np.sin(np.arange({size}, dtype=np.float32))
-labels = (np.arange({size}) * 7919 % {size}).astype(np.float32)
-loss, gradient = numbarank.pairwise_hinge_loss_and_grad(scores, labels)
-{FINISH}"""
+    return on_lists(size, f"rows * 7919 % {size}")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Result:
     """The times of numbarank or a peer in a row, and the goal, which None stands for where there is none."""
 
     work: str
-    contestant: str
+    peer: str
     seconds: list
     times_jax: float | None
     goal: Goal | None
@@ -116,7 +116,7 @@ class Result:
         multiple = "-" if self.times_jax is None else f"{self.times_jax:.3g}"
         target = self.goal.target if self.goal else "-"
         reached = VERDICTS[self.goal and self.goal.reached]
-        return self.work, self.contestant, seconds(statistics.median(self.seconds)), multiple, target, reached
+        return self.work, self.peer, seconds(statistics.median(self.seconds)), multiple, target, reached
 
     def as_dict(self):
         """Return everything about the result for a JSON file."""

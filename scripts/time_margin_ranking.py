@@ -20,7 +20,7 @@ from bench.goals import Goal, ratio
 from bench.harness import Benchmark, names
 from bench.pairs import FLOAT32, MARGIN, Pairs, Setting
 from bench.peers import OURS, OUT, PEERS, TENSOR
-from bench.roofline import CEILING
+from bench.roofline import ROOFLINE
 from bench.tables import counted, first_calls, size_table
 
 import numbarank as nr
@@ -28,9 +28,9 @@ import numbarank as nr
 WORKS = {"forward": nr.margin_ranking_loss, "gradients": nr.margin_ranking_loss_and_grad}
 SWEPT = {"forward": [OURS, *PEERS], "gradients": [OURS, OUT, TENSOR, *PEERS]}
 TITLES = {"forward": "loss", "gradients": "loss and gradients"}
-CEILING_LABEL = "ceiling: a bare kernel that only moves them"
+ROOFLINE_LABEL = "roofline: a bare kernel that only moves them"
 STYLES = {
-    CEILING_LABEL: {"color": "black", "linewidth": 6, "alpha": 0.15, "solid_capstyle": "round"},
+    ROOFLINE_LABEL: {"color": "black", "linewidth": 6, "alpha": 0.15, "solid_capstyle": "round"},
     OURS: plots.BLACK,
     OUT: plots.BLACK | plots.DASHED,
     TENSOR: {"color": "black", "marker": "D", "linewidth": 1.2, "linestyle": ":"},
@@ -79,7 +79,7 @@ def curves(sweep):
     before = len(sweep.rows)
     for (work, swept), size in itertools.product(SWEPT.items(), sweep.options.sizes):
         since = len(sweep.rows)
-        sweep.measure(work, size, swept, setting_of(sweep.options), ceiling=True, rotate=True)
+        sweep.measure(work, size, swept, setting_of(sweep.options), with_roofline=True, rotate=True)
         print("\n" + "\n".join(size_table(sweep.rows[since:])), flush=True)
     print("\n" + "\n".join(first_calls(sweep.rows[before:])))
     return speed_plot(sweep.rows[before:])
@@ -89,7 +89,7 @@ def speed_plot(rows):
     """Return curves of GB/s over the number of pairs, forward and with gradients."""
     panels = {title: {} for title in TITLES.values()}
     for row in rows:
-        name = CEILING_LABEL if row["contestant"].startswith(CEILING) else row["contestant"]
+        name = ROOFLINE_LABEL if row["peer"].startswith(ROOFLINE) else row["peer"]
         speeds = panels[TITLES[row["work"]]].setdefault(name, {})
         speeds[row["pairs"]] = max(row["gb_per_s"], speeds.get(row["pairs"], 0))
     return plots.Plot(panels, STYLES, "pairs", "bytes that must move, per second (GB/s)")
@@ -122,10 +122,10 @@ class Comparison(NamedTuple):
 
 
 FRESH, GIVEN = "with gradients, fresh outputs", "with gradients, out="
-GRADIENTS_LARGE = {CEILING: 0.95, "torch": 15, "torch.compile": 11, "jax": 3.5}
+GRADIENTS_LARGE = {ROOFLINE: 0.95, "torch": 15, "torch.compile": 11, "jax": 3.5}
 COMPARISONS = {
     "forward-large": [
-        Comparison("forward", "forward", 64_000_000, OURS, {CEILING: 0.95, "torch.compile": 1, "jax": 1.3}),
+        Comparison("forward", "forward", 64_000_000, OURS, {ROOFLINE: 0.95, "torch.compile": 1, "jax": 1.3}),
     ],
     "gradients-large": [Comparison(GIVEN, "gradients", 64_000_000, OUT, GRADIENTS_LARGE)],
     "gradients-fresh": [
@@ -133,7 +133,7 @@ COMPARISONS = {
         Comparison(FRESH, "gradients", 10_000_000, OURS, {"torch": 7}),
         Comparison(GIVEN, "gradients", 10_000_000, OUT, {"jax": 3}),
     ],
-    "none-large": [Comparison("forward, 'none', out=", "forward", 64_000_000, OUT, {CEILING: 0.95}, reduction="none")],
+    "none-large": [Comparison("forward, 'none', out=", "forward", 64_000_000, OUT, {ROOFLINE: 0.95}, reduction="none")],
     "10k": [
         Comparison("forward", "forward", 10_000, OURS, {"torch": 3, "jax": 4}),
         Comparison("with gradients", "gradients", 10_000, OURS, {"torch": 12, "jax": 5}),
@@ -161,10 +161,10 @@ def beside_peers(comparisons, sweep):
     """Yield the goals of comparisons."""
     for label, work, pairs, ours, limits, faster, reduction in comparisons:
         size, setting = sweep.size(pairs), replace(FLOAT32, reduction=reduction)
-        times = sweep.measure(work, size, [OURS, ours, *limits], setting, ceiling=CEILING in limits)
+        times = sweep.measure(work, size, [OURS, ours, *limits], setting, with_roofline=ROOFLINE in limits)
         for name, limit in limits.items():
             if faster:
-                words = "{} of the ceiling" if name == CEILING else f"{{}} times as fast as {name}"
+                words = "{} of the roofline" if name == ROOFLINE else f"{{}} times as fast as {name}"
                 measured = ratio(times, name, ours)
             else:
                 words, measured = f"{{}} of {name}'s time", ratio(times, ours, name)
@@ -242,7 +242,7 @@ def start(sweep):
         seconds, _ = fresh_processes.in_turns(ours | peers, repeats=1 if sweep.options.quick else 7)
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
     sweep.rows += [
-        {"work": "fresh process", "pairs": 1000, "contestant": name, "median_seconds": median}
+        {"work": "fresh process", "pairs": 1000, "peer": name, "median_seconds": median}
         for name, median in medians.items()
     ]
     for cache, limits in {"warm": {"jax": 0.5, "torch": 0.3}, "cold": {"torch": 2}}.items():

@@ -93,7 +93,7 @@ def seconds_of(folder, size, quick):
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
     rows = json.loads(record.read_text())["rows"]
-    return sum(row["median_seconds"] for row in rows if (row["work"], row["contestant"]) in TIMED)
+    return sum(row["median_seconds"] for row in rows if (row["work"], row["peer"]) in TIMED)
 
 
 def patch(folder):

@@ -96,7 +96,7 @@ def device(request):
 
 @pytest.fixture(scope="session")
 def cpu(device):
-    """For tests about NumPy's own kinds of array and about CPU threads."""
+    """For tests about NumPy's own arrays and about CPU threads."""
     return device
 
 
@@ -158,8 +158,8 @@ def pytest_testnodedown(node):
 def reason_of(report):
     """Say why a test or a file was skipped."""
     reason = report.longrepr[2].removeprefix("Skipped: ")
-    edge = re.match(r"unable to import module .*numbarank/(\w+)\.py", reason)
-    return f"{edge[1]} is not installed" if edge else reason
+    integration = re.match(r"unable to import module .*numbarank/(\w+)\.py", reason)
+    return f"{integration[1]} is not installed" if integration else reason
 
 
 def fail_if_required(report, config):

@@ -49,7 +49,7 @@ def is_python_number(x):
 
 
 def promote(a, b):
-    """The common dtype of two of the four: the wider one; the two half types meet in float32."""
+    """The common dtype of two of the four: the wider one; float32 for the two half types."""
     if a == b:
         return a
     if a.itemsize == b.itemsize:

@@ -1,4 +1,4 @@
-"""The rooms of the house: who imports whom, and what a formula may not contain."""
+"""The layers: which imports which, and what a formula may not contain."""
 
 import ast
 import importlib
@@ -13,8 +13,8 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "numbarank"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# room -> the rooms of ours it may import (its own files always), and the packages that it may
-ROOMS = {
+# layer -> the layers of ours it may import (its own files always), and the packages that it may
+LAYERS = {
     "__init__": ({"losses", "_groups", "_tensor"}, set()),
     "__main__": ({"public", "_calls", "_cpu", "_dispatch"}, {"numpy", "numba", "llvmlite"}),
     "_calls": ({"public"}, {"numpy"}),
@@ -22,23 +22,24 @@ ROOMS = {
     "_contract": (set(), set()),
     "_groups": ({"_arguments"}, {"numpy"}),
     "_tensor": ({"_dispatch", "_arguments"}, {"numpy"}),
-    "_arguments": ({"_dispatch", "_packages", "_reduction"}, {"numpy"}),
+    "_arguments": ({"_dispatch", "_packages", "_precision", "_reduction"}, {"numpy"}),
     "_packages": (set(), set()),
+    "_precision": (set(), {"numpy"}),
     "_reduction": (set(), {"numpy"}),
     "_exact": (set(), set()),
     "_hinge": (set(), set()),
     "_dispatch": ({"_cpu", "_cuda"}, set()),
-    "_cpu": ({"_contract", "_exact", "_hinge"}, {"numpy", "numba", "llvmlite"}),
-    "_cuda": ({"_contract", "_exact", "_hinge", "_packages"}, {"numpy", "numba", "llvmlite"}),
+    "_cpu": ({"_contract", "_exact", "_hinge", "_precision"}, {"numpy", "numba", "llvmlite"}),
+    "_cuda": ({"_contract", "_exact", "_hinge", "_packages", "_precision"}, {"numpy", "numba", "llvmlite"}),
     "torch": (None, {"numpy", "torch", "ml_dtypes"}),
     "dask": (None, {"numpy", "dask", "numba"}),
     "objectives": (None, {"numpy"}),
 }
-EDGES = {"torch", "dask", "objectives"}
+INTEGRATIONS = {"torch", "dask", "objectives"}
 FRAMEWORKS = {"torch", "cupy", "jax", "dask", "lightgbm", "xgboost", "ml_dtypes", "numba_cuda", "numba_cuda_mlir"}
 
 
-def room_of(path):
+def layer_of(path):
     first = path.relative_to(PACKAGE).parts[0]
     return first.removesuffix(".py")
 
@@ -55,12 +56,12 @@ def imports_of(path):
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-def our_room(name):
-    """The room of ours that an imported name is of, "public" for the package itself, None for other packages."""
+def our_layer(name):
+    """The layer of ours that an imported name is of, "public" for the package itself, None for other packages."""
     first, *rest = name.split(".")
     if first != "numbarank":
         return None
-    return rest[0] if rest and (rest[0] in ROOMS or (PACKAGE / rest[0]).exists()) else "public"
+    return rest[0] if rest and (rest[0] in LAYERS or (PACKAGE / rest[0]).exists()) else "public"
 
 
 def wrong_imports(is_wrong):
@@ -75,39 +76,39 @@ def wrong_imports(is_wrong):
 
 def test_there_is_something_to_read():
     assert {"__init__", "losses", "_tensor", "_arguments", "_groups", "_reduction", "_dispatch", "_cpu", "_cuda"} <= {
-        room_of(path) for path in FILES
+        layer_of(path) for path in FILES
     }
 
 
-def test_every_file_has_a_room():
-    assert {room_of(path) for path in FILES} <= set(ROOMS), "a room is new: give it a line in the table"
+def test_every_file_has_a_layer():
+    assert {layer_of(path) for path in FILES} <= set(LAYERS), "a layer is new: give it a line in the table"
 
 
-def test_rooms_import_only_their_neighbours():
+def test_layers_import_what_they_may():
     def is_wrong(path, name):
-        allowed, room = ROOMS[room_of(path)][0], our_room(name)
-        return room not in (None, room_of(path)) and room not in ({"public"} if allowed is None else allowed)
+        allowed, layer = LAYERS[layer_of(path)][0], our_layer(name)
+        return layer not in (None, layer_of(path)) and layer not in ({"public"} if allowed is None else allowed)
 
     assert not wrong_imports(is_wrong)
 
 
-def test_packages_stay_in_their_rooms():
+def test_packages_are_imported_by_their_layers_alone():
     def is_wrong(path, name):
         first = name.split(".")[0]
-        return first not in {"numbarank", *sys.stdlib_module_names, *ROOMS[room_of(path)][1]}
+        return first not in {"numbarank", *sys.stdlib_module_names, *LAYERS[layer_of(path)][1]}
 
     assert not wrong_imports(is_wrong)
 
 
-def test_only_the_cuda_room_imports_numba_cuda():
+def test_only_the_cuda_backend_imports_numba_cuda():
     def is_numba_cuda(path, name):
         return name.split(".")[:2] == ["numba", "cuda"] or "numba_cuda" in name
 
     assert {path.split("/")[0] for path, _ in wrong_imports(is_numba_cuda)} == {"_cuda"}
 
 
-def test_nothing_inside_imports_an_edge():
-    assert not wrong_imports(lambda path, name: our_room(name) in EDGES and our_room(name) != room_of(path))
+def test_nothing_inside_imports_an_integration():
+    assert not wrong_imports(lambda path, name: our_layer(name) in INTEGRATIONS and our_layer(name) != layer_of(path))
 
 
 def test_dispatch_imports_its_backends_inside_functions():
@@ -172,7 +173,7 @@ def test_formulas_are_plain_scalar_arithmetic(formula):
     assert not formula.decorator_list, "the backends compile a formula, it does not compile itself"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if room_of(path) == "losses"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in FILES if layer_of(path) == "losses"], ids=lambda path: path.name)
 def test_losses_name_no_compiler(path):
     names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
     assert not names & {"numba", "njit", "prange", "cuda"}

@@ -1,4 +1,4 @@
-"""What only the CUDA room has: grids, groups and tails, sums over blocks, foreign arrays, streams.
+"""What only the CUDA backend has: grids, groups and tails, sums over blocks, foreign arrays, streams.
 
 The first part runs on a GPU and under the simulator; the second needs the simulator, where host memory stands for the
 device's, so that foreign arrays can be made up.
@@ -21,13 +21,13 @@ NAN, INF = np.nan, np.inf
 
 
 @pytest.fixture(scope="module")
-def room(cuda):
-    """The CUDA room's modules."""
-    room = _dispatch.backend(cuda)
+def backend(cuda):
+    """The modules of the CUDA backend."""
+    backend = _dispatch.backend(cuda)
     from numbarank._cuda import dlpack, driver, foreign, pool
 
     modules = {"dlpack": dlpack, "driver": driver, "foreign": foreign, "pool": pool}
-    return types.SimpleNamespace(arrays=room.arrays, pairs=room.pairs, **modules)
+    return types.SimpleNamespace(arrays=backend.arrays, pairs=backend.pairs, **modules)
 
 
 # ---------------------------------------------------------------- grids, groups and tails
@@ -41,8 +41,8 @@ def awkward_sizes(driver):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_pair_is_computed_once(room, cuda, dtype):
-    for size in awkward_sizes(room.driver):
+def test_every_pair_is_computed_once(backend, cuda, dtype):
+    for size in awkward_sizes(backend.driver):
         x1, x2, y = random_pairs(size, dtype, seed=size)
         arguments = [put(a, cuda) for a in (x1, x2, y)]
         losses, (by_x1, by_x2) = nr.margin_ranking_loss_and_grad(*arguments, 0.5, "none")
@@ -55,7 +55,7 @@ def test_every_pair_is_computed_once(room, cuda, dtype):
 
 @pytest.mark.parametrize("position", range(3))
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_an_array_that_is_not_aligned_gives_the_same(room, cuda, dtype, position):
+def test_an_array_that_is_not_aligned_gives_the_same(backend, cuda, dtype, position):
     inputs = random_pairs(101, dtype)
     shifted = [put(a, cuda) for a in inputs]
     shifted[position] = put(np.r_[inputs[position][:1], inputs[position]], cuda)[1:]
@@ -96,8 +96,8 @@ def test_upstream_gradients_that_stay_on_the_device(cuda, shape):
 # ---------------------------------------------------------------- totals
 
 
-def test_the_same_bits_every_time(room, cuda):
-    arguments = [put(a, cuda) for a in random_pairs(5 * room.driver.THREADS + 3)]
+def test_the_same_bits_every_time(backend, cuda):
+    arguments = [put(a, cuda) for a in random_pairs(5 * backend.driver.THREADS + 3)]
     totals = {host(nr.margin_ranking_loss(*arguments, 0.5)).tobytes() for _ in range(5)}
     assert len(totals) == 1
 
@@ -128,8 +128,8 @@ def test_totals_whose_sum_overflows(cuda, dtype, special, reduction):
     assert_within(actual, reference.loss(z, np.zeros_like(z), -1, reduction=reduction))
 
 
-def test_a_few_blocks_overflow_and_the_others_do_not(room, cuda):
-    z = np.zeros(4 * room.driver.THREADS * room.driver.max_blocks(0))
+def test_a_few_blocks_overflow_and_the_others_do_not(backend, cuda):
+    z = np.zeros(4 * backend.driver.THREADS * backend.driver.max_blocks(0))
     z[:5] = 1.5e308
     z[-5:] = 1e-300
     actual = nr.margin_ranking_loss(put(z, cuda), put(np.zeros_like(z), cuda), -1)
@@ -137,15 +137,15 @@ def test_a_few_blocks_overflow_and_the_others_do_not(room, cuda):
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (0, 0)], ids=str)
-def test_nothing_is_launched_for_nothing(room, cuda, monkeypatch, shape):
+def test_nothing_is_launched_for_nothing(backend, cuda, monkeypatch, shape):
     empty = put(np.empty(shape), cuda)
-    monkeypatch.setattr(room.driver, "launch", None)
+    monkeypatch.setattr(backend.driver, "launch", None)
     assert host(nr.margin_ranking_loss(empty, empty, 1, reduction="sum")) == 0
     assert np.isnan(host(nr.margin_ranking_loss(empty, empty, 1)))
     losses, gradients = nr.margin_ranking_loss_and_grad(empty, empty, empty, 0.0, "none", target_grad=True)
     assert {tuple(array.shape) for array in (losses, *gradients)} == {shape}
-    assert room.arrays.copy(empty).shape == shape
-    assert tuple(room.arrays.sum_to(empty, (1, *shape[1:]), empty.dtype).shape) == (1, *shape[1:])
+    assert backend.arrays.copy(empty).shape == shape
+    assert tuple(backend.arrays.sum_to(empty, (1, *shape[1:]), empty.dtype).shape) == (1, *shape[1:])
 
 
 # ---------------------------------------------------------------- arrays
@@ -153,21 +153,21 @@ def test_nothing_is_launched_for_nothing(room, cuda, monkeypatch, shape):
 
 @pytest.mark.parametrize("source", [*FLOATS, np.int8, np.int64, np.bool_])
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_conversions_round_once(room, cuda, source, dtype):
+def test_conversions_round_once(backend, cuda, source, dtype):
     exact = np.r_[1 + 2.0**-8 + 2.0**-40, 1 + 2.0**-11 + 2.0**-40, 65504, 65519.9, 65520, 3.39e38, 1e-40, 1e300]
     values = np.r_[exact, -exact, 0, -0.0, INF, -INF, NAN, np.random.default_rng(0).standard_normal(50)]
     with np.errstate(all="ignore"):
         values = (values if np.dtype(source).kind in "fV" else np.arange(-8, 8)).astype(source)
     narrow = [reference.rounded(v if not np.isfinite(v) else reference.exact_sum([v]), dtype) for v in values.tolist()]
     # ml_dtypes rounds twice on the way from float64 to bfloat16
-    assert_within(room.arrays.cast(put(values, cuda), dtype), np.array(narrow, dtype), ulps=dtype.name == "bfloat16")
+    assert_within(backend.arrays.cast(put(values, cuda), dtype), np.array(narrow, dtype), ulps=dtype.name == "bfloat16")
 
 
-def test_float64_becomes_bfloat16_in_one_rounding(room, cuda):
+def test_float64_becomes_bfloat16_in_one_rounding(backend, cuda):
     if reference.BFLOAT16 is None:
         pytest.skip("ml_dtypes is not installed")
     values = np.array([1 + 2.0**-8 + 2.0**-40, 1 + 2.0**-8, 1 + 2.0**-8 - 2.0**-40])
-    assert host(room.arrays.cast(put(values, cuda), reference.BFLOAT16)).tolist() == [1 + 2.0**-7, 1, 1]
+    assert host(backend.arrays.cast(put(values, cuda), reference.BFLOAT16)).tolist() == [1 + 2.0**-7, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -187,18 +187,18 @@ def test_float64_becomes_bfloat16_in_one_rounding(room, cuda):
     ],
     ids=str,
 )
-def test_sums_over_broadcast_axes(room, cuda, shape, to):
+def test_sums_over_broadcast_axes(backend, cuda, shape, to):
     a = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     expected = reference.summed_to(a, (1,) * (a.ndim - len(to)) + to, a.dtype).reshape(to)
-    assert_within(room.arrays.sum_to(put(a, cuda), to, a.dtype), expected)
+    assert_within(backend.arrays.sum_to(put(a, cuda), to, a.dtype), expected)
 
 
-def test_overlap_is_a_matter_of_addresses(room, cuda):
+def test_overlap_is_a_matter_of_addresses(backend, cuda):
     a, b = put(np.zeros(8), cuda), put(np.zeros(8), cuda)
-    assert not room.arrays.overlap(a, b)
-    assert room.arrays.overlap(a[2:5], a[4:])
-    assert not room.arrays.overlap(a[:4], a[4:])
-    assert not room.arrays.overlap(a[:0], a)
+    assert not backend.arrays.overlap(a, b)
+    assert backend.arrays.overlap(a[2:5], a[4:])
+    assert not backend.arrays.overlap(a[:4], a[4:])
+    assert not backend.arrays.overlap(a[:0], a)
 
 
 # ---------------------------------------------------------------- foreign arrays, made up in host memory
@@ -230,15 +230,15 @@ VIEWS = {
 @simulated
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("dtype", ["float64", "int8"])
-def test_foreign_views_are_read_where_they_are(room, view, dtype):
+def test_foreign_views_are_read_where_they_are(backend, view, dtype):
     a = np.asarray(VIEWS[view](np.arange(120).reshape(6, 5, 4).astype(dtype)))
-    there = room.arrays.wrap(Foreign(a))
+    there = backend.arrays.wrap(Foreign(a))
     assert_same(there, a)
-    assert room.driver.address(there) == a.__array_interface__["data"][0] or not a.size
-    assert_same(room.arrays.copy(there), a)
+    assert backend.driver.address(there) == a.__array_interface__["data"][0] or not a.size
+    assert_same(backend.arrays.copy(there), a)
     wide = np.broadcast_shapes(a.shape, (2, 1, 1, 1))
     if a.size:
-        assert_same(room.arrays.contiguous(there, wide, np.dtype("f4")), np.broadcast_to(a, wide).astype("f4"))
+        assert_same(backend.arrays.contiguous(there, wide, np.dtype("f4")), np.broadcast_to(a, wide).astype("f4"))
 
 
 @simulated
@@ -252,11 +252,11 @@ def test_foreign_arrays_are_inputs_of_a_loss_and_keep_their_owner(cuda):
 
 
 @simulated
-def test_bfloat16_by_its_typestr(room):
+def test_bfloat16_by_its_typestr(backend):
     if reference.BFLOAT16 is None:
         pytest.skip("ml_dtypes is not installed")
     a = np.arange(6).reshape(2, 3).astype(reference.BFLOAT16)
-    there = room.arrays.wrap(Foreign(a.view(np.uint16).T, typestr="<V2"))
+    there = backend.arrays.wrap(Foreign(a.view(np.uint16).T, typestr="<V2"))
     assert there.dtype == reference.BFLOAT16
     assert_bits(there, np.ascontiguousarray(a.T))
 
@@ -306,8 +306,8 @@ def test_an_address_that_is_not_aligned_is_refused():
 
 @pytest.mark.skipif(SIMULATOR, reason="the simulator has no memory of its own")
 @pytest.mark.parametrize("name", ["input1", "out"])
-@pytest.mark.parametrize("kind", ["in host memory", "longer than its memory", "before its memory", "never allocated"])
-def test_memory_that_is_not_on_the_device_is_refused(cuda, kind, name):
+@pytest.mark.parametrize("case", ["in host memory", "longer than its memory", "before its memory", "never allocated"])
+def test_memory_that_is_not_on_the_device_is_refused(cuda, case, name):
     host_memory, there = np.ones((2, 3), np.float32), put(np.ones((2, 3), np.float32), cuda)
     interface = dict(there.__cuda_array_interface__)
     _, flag = interface["data"]
@@ -316,7 +316,7 @@ def test_memory_that_is_not_on_the_device_is_refused(cuda, kind, name):
         "longer than its memory": {"shape": (2**33, 3)},
         "before its memory": {"strides": (-(2**33) * 4, 4)},
         "never allocated": {"data": (2**20, flag)},
-    }[kind]
+    }[case]
     other = types.SimpleNamespace(__cuda_array_interface__=interface, there=there)
     given = {"input1": there, "input2": there, "target": there, "reduction": "none", name: other}
     with pytest.raises(BufferError, match=rf"^{name} .*(not on its device|allocated to)"):
@@ -335,11 +335,11 @@ def test_an_interface_that_is_no_dict_is_refused():
 class Producer:
     """A package that offers DLPack alone."""
 
-    def __init__(self, capsule, kind=2):
-        self.capsule, self.kind = capsule, kind
+    def __init__(self, capsule, device_type=2):
+        self.capsule, self.device_type = capsule, device_type
 
     def __dlpack_device__(self):
-        return self.kind, 0
+        return self.device_type, 0
 
     def __dlpack__(self, *, stream=None):
         assert stream == 1, "the default stream waits for the producer"
@@ -348,32 +348,32 @@ class Producer:
 
 @simulated
 @pytest.mark.parametrize("dtype", [*FLOATS, "int8"])
-def test_dlpack_there_and_back(room, cuda, dtype):
+def test_dlpack_there_and_back(backend, cuda, dtype):
     a = np.arange(6).reshape(2, 3).astype(dtype)
     there = nr.Tensor(Producer(nr.tensor(a, device=cuda).__dlpack__()))
     assert_bits(there, a)
-    assert len(room.dlpack._given) == 1
+    assert len(backend.dlpack._given) == 1
     del there
     gc.collect()
-    assert not room.dlpack._given
+    assert not backend.dlpack._given
 
 
 @simulated
-def test_a_capsule_that_nobody_takes_gives_its_memory_back(room, cuda):
+def test_a_capsule_that_nobody_takes_gives_its_memory_back(backend, cuda):
     capsule = nr.ones(3, device=cuda).__dlpack__()
-    assert len(room.dlpack._given) == 1
+    assert len(backend.dlpack._given) == 1
     del capsule
     gc.collect()
-    assert not room.dlpack._given
+    assert not backend.dlpack._given
 
 
 @simulated
-def test_numpy_understands_our_capsules_and_we_numpys(room, cuda, monkeypatch):
-    monkeypatch.setattr(room.dlpack, "CUDA", 1)  # the number of host memory
+def test_numpy_understands_our_capsules_and_we_numpys(backend, cuda, monkeypatch):
+    monkeypatch.setattr(backend.dlpack, "CUDA", 1)  # the number of host memory
     ours = nr.tensor([[1.0, 2.0, 3.0]], device=cuda)
     assert_same(np.from_dlpack(ours), np.array([[1.0, 2.0, 3.0]]))
     theirs = np.arange(24.0).reshape(4, 6)[::-1, ::2]
-    there = room.foreign.wrap(types.SimpleNamespace(__dlpack__=lambda stream: theirs.__dlpack__()))
+    there = backend.foreign.wrap(types.SimpleNamespace(__dlpack__=lambda stream: theirs.__dlpack__()))
     assert_same(there, theirs)
 
 
@@ -401,9 +401,9 @@ def test_a_capsule_of_another_device_is_refused():
 
 @simulated
 @pytest.mark.parametrize("field, value", [("code", 5), ("bits", 4), ("lanes", 2)])
-def test_a_dlpack_dtype_that_is_not_known_is_refused(room, cuda, field, value):
+def test_a_dlpack_dtype_that_is_not_known_is_refused(backend, cuda, field, value):
     capsule = nr.ones(3, device=cuda).__dlpack__()
-    setattr(room.dlpack._pointer(id(capsule), b"dltensor").contents.tensor, field, value)
+    setattr(backend.dlpack._pointer(id(capsule), b"dltensor").contents.tensor, field, value)
     with pytest.raises(TypeError, match="not known"):
         nr.Tensor(Producer(capsule))
 
@@ -414,10 +414,10 @@ def test_dlpack_does_not_copy_to_another_device(cuda):
 
 
 @simulated
-def test_dlpack_copies_when_asked(room, cuda):
+def test_dlpack_copies_when_asked(backend, cuda):
     tensor = nr.ones(3, device=cuda)
-    copied = room.dlpack._pointer(id(capsule := tensor.__dlpack__(copy=True)), b"dltensor").contents.tensor
-    assert copied.data != room.driver.address(tensor.data)
+    copied = backend.dlpack._pointer(id(capsule := tensor.__dlpack__(copy=True)), b"dltensor").contents.tensor
+    assert copied.data != backend.driver.address(tensor.data)
     assert ctypes.string_at(copied.data, 8) == np.float64(1).tobytes()
     del capsule
 
@@ -426,7 +426,7 @@ def test_dlpack_copies_when_asked(room, cuda):
 
 
 @simulated
-def test_streams_wait_for_each_other_and_the_host_for_none(room, monkeypatch):
+def test_streams_wait_for_each_other_and_the_host_for_none(backend, monkeypatch):
     log = []
 
     class Event:
@@ -443,19 +443,19 @@ def test_streams_wait_for_each_other_and_the_host_for_none(room, monkeypatch):
             raise AssertionError("the host waits")
 
     made = []
-    monkeypatch.setattr(room.driver, "new_event", Event)
-    monkeypatch.setattr(room.driver, "_events", room.driver._Events())
-    monkeypatch.setattr(room.driver, "stream_pointer", lambda stream: stream)
+    monkeypatch.setattr(backend.driver, "new_event", Event)
+    monkeypatch.setattr(backend.driver, "_events", backend.driver._Events())
+    monkeypatch.setattr(backend.driver, "stream_pointer", lambda stream: stream)
     arrays = [types.SimpleNamespace(stream=stream) for stream in (0, 7, 0, 9, 7)]
-    assert room.driver.common_stream(*arrays) == 7
+    assert backend.driver.common_stream(*arrays) == 7
     assert log == [("record", 0), ("wait", 7), ("record", 9), ("wait", 7)]
-    assert room.driver.common_stream(arrays[0], arrays[2]) == 0
+    assert backend.driver.common_stream(arrays[0], arrays[2]) == 0
     assert len(made) == 1, "an event for each wait"
 
 
 @simulated
-def test_results_are_on_the_stream_of_their_inputs(room, cuda):
-    stream = room.driver.cuda.stream()
+def test_results_are_on_the_stream_of_their_inputs(backend, cuda):
+    stream = backend.driver.cuda.stream()
     x1, x2, y = (put(a, cuda).bind(stream) for a in random_pairs(5))
     loss, gradients = nr.margin_ranking_loss_and_grad(x1, x2, y)
     assert {array.stream for array in (loss, *gradients)} == {stream}
@@ -465,10 +465,10 @@ def test_results_are_on_the_stream_of_their_inputs(room, cuda):
 
 
 @pytest.fixture
-def few_cells(room, monkeypatch):
+def few_cells(backend, monkeypatch):
     """Totals come four at a time."""
-    monkeypatch.setattr(room.pool, "_CELLS", 4)
-    monkeypatch.setattr(room.pool, "_kept", room.pool._Kept())
+    monkeypatch.setattr(backend.pool, "_CELLS", 4)
+    monkeypatch.setattr(backend.pool, "_kept", backend.pool._Kept())
 
 
 def calls_in_steady_state(cuda):
@@ -484,12 +484,12 @@ def calls_in_steady_state(cuda):
 
 
 @pytest.mark.parametrize("name", ["pairs", "gradients", "lists", "gradients of lists"])
-def test_a_call_repeated_allocates_no_memory(room, cuda, few_cells, monkeypatch, name):
+def test_a_call_repeated_allocates_no_memory(backend, cuda, few_cells, monkeypatch, name):
     call = calls_in_steady_state(cuda)[name]
     call()
     sizes = []
-    empty = room.driver.empty
-    monkeypatch.setattr(room.driver, "empty", lambda shape, *rest: sizes.append(shape) or empty(shape, *rest))
+    empty = backend.driver.empty
+    monkeypatch.setattr(backend.driver, "empty", lambda shape, *rest: sizes.append(shape) or empty(shape, *rest))
     for _ in range(8):
         call()
     assert sizes == [(4,)] * 2, "totals come many at a time, the rest is kept"
@@ -501,7 +501,7 @@ def test_totals_that_share_memory_keep_their_values(cuda, few_cells):
     assert [host(total).item() for total in totals] == [1.0 + k for k in range(len(totals))]
 
 
-def test_a_workspace_grows_and_is_split(room, cuda):
+def test_a_workspace_grows_and_is_split(backend, cuda):
     rng = np.random.default_rng(0)
     for rows in (3, 40, 2, 70, 40):
         scores, labels = rng.standard_normal(rows), rng.integers(3, size=rows)
@@ -512,7 +512,7 @@ def test_a_workspace_grows_and_is_split(room, cuda):
 
 
 @simulated
-def test_a_stream_with_the_handle_of_an_older_one_waits_for_its_last_use(room, monkeypatch):
+def test_a_stream_with_the_handle_of_an_older_one_waits_for_its_last_use(backend, monkeypatch):
     log = []
 
     class Event:
@@ -522,20 +522,20 @@ def test_a_stream_with_the_handle_of_an_older_one_waits_for_its_last_use(room, m
         def wait(self, stream):
             log.append(("wait", stream))
 
-    monkeypatch.setattr(room.driver, "new_event", Event)
-    monkeypatch.setattr(room.driver, "stream_pointer", lambda stream: stream)
-    monkeypatch.setattr(room.pool, "_kept", room.pool._Kept())
+    monkeypatch.setattr(backend.driver, "new_event", Event)
+    monkeypatch.setattr(backend.driver, "stream_pointer", lambda stream: stream)
+    monkeypatch.setattr(backend.pool, "_kept", backend.pool._Kept())
     for stream in (7, 0, 7, 0):
-        with room.pool.workspace(0, stream, (2, 3), (4,)) as (first, second):
+        with backend.pool.workspace(0, stream, (2, 3), (4,)) as (first, second):
             log.append((first.shape, second.shape))
     used = [((2, 3), (4,))]
     on_stream = [("wait", 7), *used, ("record", 7)]
     assert log == [*on_stream, *used, *on_stream, *used]
-    assert len(room.pool._kept.workspaces) == 2
+    assert len(backend.pool._kept.workspaces) == 2
     for stream in range(1, 100):
-        with room.pool.workspace(0, stream, (1,)):
+        with backend.pool.workspace(0, stream, (1,)):
             pass
-    assert len(room.pool._kept.workspaces) == room.pool._MOST_STREAMS
-    with room.pool.workspace(0, 0, (room.pool._LARGEST_KEPT // 8 + 1,)):
+    assert len(backend.pool._kept.workspaces) == backend.pool._MOST_STREAMS
+    with backend.pool.workspace(0, 0, (backend.pool._LARGEST_KEPT // 8 + 1,)):
         pass
-    assert (0, 0) not in room.pool._kept.workspaces, "so much memory is not kept"
+    assert (0, 0) not in backend.pool._kept.workspaces, "so much memory is not kept"

@@ -10,7 +10,7 @@ import numbarank as nr
 
 torch = imported("torch")
 
-import numbarank.torch as edge  # noqa: E402
+import numbarank.torch as nr_torch  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cuda")
 STREAM = 7
@@ -71,8 +71,8 @@ def results_on(move, arrays, loss, **settings):
 def test_pairs_as_on_the_cpu(to_cuda, target, reduction):
     arrays = random_pairs((3, 5), np.float32, target)
     settings = {"margin": 0.5, "reduction": reduction}
-    expected = results_on(torch.clone, arrays, edge.margin_ranking_loss, **settings)
-    actual = results_on(to_cuda, arrays, edge.margin_ranking_loss, **settings)
+    expected = results_on(torch.clone, arrays, nr_torch.margin_ranking_loss, **settings)
+    actual = results_on(to_cuda, arrays, nr_torch.margin_ranking_loss, **settings)
     assert len(actual) == (4 if target == "float32" else 3)
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=0)
 
@@ -85,9 +85,9 @@ def test_weights_and_margins_as_on_the_cpu(to_cuda, shape, reduction):
     if weights.dim():
         weights[0, 0] = 0
     settings = {"margin": margin, "weights": weights, "reduction": reduction}
-    expected = results_on(torch.clone, arrays, edge.margin_ranking_loss, **settings)
+    expected = results_on(torch.clone, arrays, nr_torch.margin_ranking_loss, **settings)
     there = settings | {"margin": to_cuda(margin), "weights": to_cuda(weights)}
-    actual = results_on(to_cuda, arrays, edge.margin_ranking_loss, **there)
+    actual = results_on(to_cuda, arrays, nr_torch.margin_ranking_loss, **there)
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=0, equal_nan=True)
 
 
@@ -95,7 +95,7 @@ def test_weights_and_margins_on_another_device_are_refused(to_cuda):
     there, here = to_cuda(torch.ones(3)), torch.ones(3)
     for settings in ({"weights": here}, {"margin": here}):
         with pytest.raises(ValueError, match=r"is on cpu; all must be on one device"):
-            edge.margin_ranking_loss(there, there, there, **settings)
+            nr_torch.margin_ranking_loss(there, there, there, **settings)
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean"])
@@ -103,8 +103,8 @@ def test_lists_as_on_the_cpu(to_cuda, reduction):
     rng = np.random.default_rng(0)
     arrays = rng.standard_normal(9), rng.integers(3, size=9)
     settings = {"group": [4, 5], "reduction": reduction}
-    expected = results_on(torch.clone, arrays, edge.pairwise_hinge_loss, **settings)
-    actual = results_on(to_cuda, arrays, edge.pairwise_hinge_loss, **settings)
+    expected = results_on(torch.clone, arrays, nr_torch.pairwise_hinge_loss, **settings)
+    actual = results_on(to_cuda, arrays, nr_torch.pairwise_hinge_loss, **settings)
     assert len(actual) == 2
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
 
@@ -112,13 +112,13 @@ def test_lists_as_on_the_cpu(to_cuda, reduction):
 @needs_bfloat16
 def test_bfloat16(to_cuda):
     scores = [to_cuda(torch.tensor(values, dtype=torch.bfloat16)) for values in ([2.0, 1.5], [1.0, 2.0])]
-    loss = edge.margin_ranking_loss(*scores, to_cuda(torch.ones(2)), 1.0, reduction="none")
+    loss = nr_torch.margin_ranking_loss(*scores, to_cuda(torch.ones(2)), 1.0, reduction="none")
     assert on_host(loss).tolist() == [0.0, 1.5]
 
 
 def test_memory_and_stream_are_torchs(to_cuda):
     tensor = to_cuda(torch.ones(3, requires_grad=True))
-    array = edge._array(tensor)
+    array = nr_torch._array(tensor)
     interface = array.__cuda_array_interface__
     assert interface["data"][0] == tensor.data_ptr()
     assert interface["stream"] == (STREAM if SIMULATOR else torch.cuda.current_stream().cuda_stream or 1)
@@ -127,18 +127,18 @@ def test_memory_and_stream_are_torchs(to_cuda):
 
 def test_the_default_stream_has_a_number_in_the_interface(to_cuda, monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: types.SimpleNamespace(cuda_stream=0))
-    assert edge._array(to_cuda(torch.ones(3))).__cuda_array_interface__["stream"] == 1
+    assert nr_torch._array(to_cuda(torch.ones(3))).__cuda_array_interface__["stream"] == 1
 
 
 def test_tensors_on_two_devices_are_refused(to_cuda):
     there, here = to_cuda(torch.ones(3)), torch.ones(3)
     with pytest.raises(ValueError, match=r"input1 is on cuda:0, input2 is on cpu.*all must be on one device"):
-        edge.margin_ranking_loss(there, here, there)
-    loss = edge.margin_ranking_loss(there, there, torch.tensor(1.0), 0.5)
+        nr_torch.margin_ranking_loss(there, here, there)
+    loss = nr_torch.margin_ranking_loss(there, there, torch.tensor(1.0), 0.5)
     assert on_host(loss).item() == 0.5
 
 
 def test_ids_of_queries_stay_on_the_host(to_cuda):
     scores = to_cuda(torch.ones(3))
     with pytest.raises(TypeError, match=r"qid is a .*; it must be a list or NumPy array in host memory"):
-        edge.pairwise_hinge_loss(scores, scores, qid=scores)
+        nr_torch.pairwise_hinge_loss(scores, scores, qid=scores)

@@ -98,9 +98,9 @@ def test_settings_are_checked_at_construction(arguments, message):
 
 
 def test_a_group_that_is_too_long(device, monkeypatch):
-    kind = device.partition(":")[0]
-    monkeypatch.setattr(importlib.import_module(f"numbarank._{kind}.groups"), "LONGEST", 2)
+    name = device.partition(":")[0]
+    monkeypatch.setattr(importlib.import_module(f"numbarank._{name}.groups"), "LONGEST", 2)
     with pytest.raises(
-        ValueError, match=rf"scores has a group of 3 rows; on {kind}\S* a group may have 2: .*leave rows out"
+        ValueError, match=rf"scores has a group of 3 rows; on {name}\S* a group may have 2: .*leave rows out"
     ):
         nr.pairwise_hinge_loss(put(np.zeros(3), device), put(np.zeros(3), device))

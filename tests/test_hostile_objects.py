@@ -93,21 +93,21 @@ LYING = {
 
 
 @every_place
-@pytest.mark.parametrize("kind", RAISING)
-def test_objects_that_raise(cpu, place, kind):
-    assert_refused(place, RAISING[kind])
+@pytest.mark.parametrize("case", RAISING)
+def test_objects_that_raise(cpu, place, case):
+    assert_refused(place, RAISING[case])
 
 
 @every_place
-@pytest.mark.parametrize("kind", LYING)
-def test_objects_that_lie(cpu, place, kind):
-    assert_refused(place, LYING[kind])
+@pytest.mark.parametrize("case", LYING)
+def test_objects_that_lie(cpu, place, case):
+    assert_refused(place, LYING[case])
 
 
 @pytest.mark.parametrize("place", [place for place in PLACES if place != "out[0]"])  # which is no list
-@pytest.mark.parametrize("kind", [*RAISING, *LYING])
-def test_such_objects_in_lists(cpu, place, kind):
-    value = (RAISING | LYING)[kind]
+@pytest.mark.parametrize("case", [*RAISING, *LYING])
+def test_such_objects_in_lists(cpu, place, case):
+    value = (RAISING | LYING)[case]
     assert_refused(place, [value, 1.0])
     assert_refused(place, [[1.0], [value]])
 
@@ -115,10 +115,10 @@ def test_such_objects_in_lists(cpu, place, kind):
 def test_a_number_that_numpy_does_not_know(cpu):
     import numbers
 
-    kind = type("Number", (), {"__float__": raises})
-    numbers.Number.register(kind)
+    cls = type("Number", (), {"__float__": raises})
+    numbers.Number.register(cls)
     for place in PLACES:
-        assert_refused(place, kind(), TypeError)
+        assert_refused(place, cls(), TypeError)
 
 
 @every_place
@@ -263,11 +263,11 @@ def read_only(a):
     return a
 
 
-@pytest.mark.parametrize("kind", UNUSUAL)
-def test_unusual_capsules_in_host_memory_give_their_values(cpu, kind):
-    a = np.tile(np.arange(3.0), (2, 1)) if kind == "strides of 0" else np.arange(6.0).reshape(2, 3)
-    a = a[:0] if kind.startswith("nothing") else a
-    losses = nr.margin_ranking_loss(UNUSUAL[kind](np.ascontiguousarray(a)), np.zeros(a.shape), -1, reduction="none")
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_unusual_capsules_in_host_memory_give_their_values(cpu, case):
+    a = np.tile(np.arange(3.0), (2, 1)) if case == "strides of 0" else np.arange(6.0).reshape(2, 3)
+    a = a[:0] if case.startswith("nothing") else a
+    losses = nr.margin_ranking_loss(UNUSUAL[case](np.ascontiguousarray(a)), np.zeros(a.shape), -1, reduction="none")
     assert_same(losses, a)
 
 
@@ -319,10 +319,10 @@ def test_a_mask_is_never_dropped_from_groups(name):
         nr.Groups(**{name: np.ma.masked_array([1, 1, 2], [False, True, False])})
 
 
-@pytest.mark.parametrize("kind", RAISING)
-def test_ids_that_raise(kind):
+@pytest.mark.parametrize("case", RAISING)
+def test_ids_that_raise(case):
     with pytest.raises((TypeError, ValueError), match="qid "):
-        nr.Groups(qid=RAISING[kind])
+        nr.Groups(qid=RAISING[case])
 
 
 def test_a_masked_buffer_is_refused_untouched(cpu):
@@ -334,9 +334,9 @@ def test_a_masked_buffer_is_refused_untouched(cpu):
 # ---------------------------------------------------------------- other arguments
 
 
-@pytest.mark.parametrize("kind", RAISING)
-def test_margin_reduction_and_the_like_that_raise(cpu, kind):
-    value = RAISING[kind]
+@pytest.mark.parametrize("case", RAISING)
+def test_margin_reduction_and_the_like_that_raise(cpu, case):
+    value = RAISING[case]
     x = np.ones(3)
     with pytest.raises(TypeError, match="margin"):
         nr.margin_ranking_loss(x, x, x, value)
@@ -578,10 +578,10 @@ def test_interfaces_that_are_none(place, interface):
 
 @simulated
 @every_place
-@pytest.mark.parametrize("kind", RAISING)
-def test_objects_that_raise_beside_device_arrays(place, kind):
+@pytest.mark.parametrize("case", RAISING)
+def test_objects_that_raise_beside_device_arrays(place, case):
     with pytest.raises((TypeError, ValueError)) as caught:
-        on_cuda(place, RAISING[kind])
+        on_cuda(place, RAISING[case])
     assert type(caught.value) in (TypeError, ValueError)
     assert str(caught.value).startswith(place)
 

@@ -46,16 +46,16 @@ class InterfaceDuck(Duck):
         return self._values.__array_interface__
 
 
-# ---------------------------------------------------------------- kinds of object
+# ---------------------------------------------------------------- types of objects
 
 
 @every_name
 @pytest.mark.parametrize("duck", [Duck, InterfaceDuck])
 @pytest.mark.parametrize("module", ["jaxlib._jax", "torch", "dask.array.core", "somewhere"])
 def test_duck_arrays_are_refused_by_name(name, duck, module):
-    kind = type("Array", (duck,), {"__module__": module})
+    cls = type("Array", (duck,), {"__module__": module})
     with pytest.raises(TypeError, match=f"(?s){name}.*Array"):
-        call_with(name, kind([1.0, 1.0]))
+        call_with(name, cls([1.0, 1.0]))
 
 
 @every_name
@@ -272,9 +272,9 @@ def test_broadcasts_that_no_memory_holds(cpu, n):
 # ---------------------------------------------------------------- lists
 
 
-@pytest.mark.parametrize("kind", [list, tuple])
-def test_lists_may_hold_arrays_and_numpys_numbers(cpu, kind):
-    values = kind([np.array([1.0, 2.0]), [np.float64(3.0), 4]])
+@pytest.mark.parametrize("sequence", [list, tuple])
+def test_lists_may_hold_arrays_and_numpys_numbers(cpu, sequence):
+    values = sequence([np.array([1.0, 2.0]), [np.float64(3.0), 4]])
     loss = nr.margin_ranking_loss(values, [[3.0, 1.0], [4.0, 9.0]], [[1, 1], [1, 1]], reduction="none")
     assert_same(loss, np.array([[2.0, 0.0], [1.0, 5.0]]))
 

@@ -15,19 +15,19 @@ DTYPES = [dtype for dtype in reference.FLOATS if pairs.storage_dtype(dtype) == d
 NUMBERS = range(3, 6)  # the target, the margin and the divisor: integers are taken as float64
 
 
-def kinds_of(arguments):
-    kinds = [compiler._kind(argument, False) for argument in arguments]
-    return ["number" if k in NUMBERS else str(kind) for k, kind in enumerate(kinds)]
+def types_of(arguments):
+    types = [compiler._type_of(argument, False) for argument in arguments]
+    return ["number" if k in NUMBERS else str(one) for k, one in enumerate(types)]
 
 
 class Recorded:
     """A loop that takes arguments of the types of its first call alone."""
 
     def __init__(self, formula, arguments):
-        self.kinds = kinds_of(arguments)
+        self.types = types_of(arguments)
 
     def __call__(self, *arguments):
-        assert kinds_of(arguments) == self.kinds
+        assert types_of(arguments) == self.types
         return False
 
 
@@ -55,7 +55,7 @@ def test_keys_of_pairs_separate_all_types(recorded):
 def test_keys_of_plain_pairs_separate_all_types(recorded):
     for dtype, size in itertools.product([np.dtype("f4"), np.dtype("f8")] * 2, (4, pairs.CONVERTED_BELOW)):
         like = np.ones(size, dtype)
-        targets = [like, 1, 1.0, *(np.ones(size, kind) for kind in ("i1", "i2", "i4", "i8"))]
+        targets = [like, 1, 1.0, *(np.ones(size, name) for name in ("i1", "i2", "i4", "i8"))]
         for y, margin, losses, grad, wants_total in itertools.product(
             targets, (0, 0.5), (None, like), (None, like), (True, False)
         ):
@@ -69,8 +69,8 @@ def seen(cpu, monkeypatch):
     seen = {}
 
     def checked(loop, key, *arguments, call=compiler.CompiledLoop.__call__):
-        kinds = [str(compiler._kind(argument, False)) for argument in arguments]
-        assert seen.setdefault((id(loop), key), kinds) == kinds
+        types = [str(compiler._type_of(argument, False)) for argument in arguments]
+        assert seen.setdefault((id(loop), key), types) == types
         return call(loop, key, *arguments)
 
     monkeypatch.setattr(compiler.CompiledLoop, "__call__", checked)

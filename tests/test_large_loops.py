@@ -128,7 +128,7 @@ def test_losses_and_three_gradients_of_an_upstream_gradient_for_every_pair(few_a
 
 @shifts
 @pytest.mark.parametrize("target", ["int8", "int64", "number"])
-def test_kinds_of_target(few_are_large, target, shift):
+def test_other_targets(few_are_large, target, shift):
     assert_gradients(inputs(SIZE, np.float32, target), shift, "mean", upstream=-0.5)
 
 

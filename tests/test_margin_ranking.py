@@ -1,4 +1,4 @@
-"""Margin ranking loss against the NumPy oracle: every device, reduction, dtype and shape kind."""
+"""Margin ranking loss against the NumPy oracle: every device, reduction, dtype and shape."""
 
 import itertools
 import types
@@ -152,7 +152,7 @@ def test_one_target_for_all_pairs(device, dtype, target):
 
 @pytest.mark.parametrize("target", [1, np.int8], ids=["number", "int8"])
 @pytest.mark.parametrize("size", SIZES[-1:])
-def test_many_pairs_with_other_kinds_of_target(device, size, target):
+def test_many_pairs_with_other_targets(device, size, target):
     x1, x2, y = random_pairs(size, np.float32, np.int8)
     given = 1 if target == 1 else put(y, device)
     loss = nr.margin_ranking_loss(put(x1, device), put(x2, device), given, 0.25, reduction="sum")
@@ -168,7 +168,7 @@ def test_other_targets(device, reduction):
     check([put(a, device) for a in arrays], arrays, reduction=reduction)
 
 
-# ---------------------------------------------------------------- shape kinds
+# ---------------------------------------------------------------- shapes and layouts
 
 
 BROADCASTS = {
@@ -200,7 +200,7 @@ def test_broadcast_halves(device, dtype):
 
 @pytest.mark.parametrize("reduction", ["none", "sum"])
 @every_float
-def test_kinds_of_gradient_buffer_take_turns(device, dtype, reduction):
+def test_shapes_and_dtypes_of_gradients_take_turns(device, dtype, reduction):
     x1, x2, y = random_pairs((5, 4), dtype)
     calls = [(x1, x2, y), (x1[:, :1].copy(), x2[:1].copy(), y), (x1, x2, y.astype(np.int8)), (x1, x2[:1].copy(), y)]
     for arrays in calls if SIMULATOR else calls + calls[::-1]:
@@ -240,7 +240,7 @@ def unaligned(a):
     return odd
 
 
-KINDS = {
+LAYOUTS = {
     "strided": strided,
     "reversed": lambda a: np.ascontiguousarray(a[..., ::-1])[..., ::-1],
     "Fortran": np.asfortranarray,
@@ -254,28 +254,28 @@ KINDS = {
 
 
 @every_reduction
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
-def test_kinds_of_numpy_array(cpu, kind, reduction):
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_layouts_of_numpy_arrays(cpu, layout, reduction):
     arrays = random_pairs((24, 35), np.float64)
-    given = [kind(a) for a in arrays]
+    given = [layout(a) for a in arrays]
     for actual, expected in zip(given, arrays, strict=True):
         np.testing.assert_array_equal(actual, expected)
     check(given, arrays, reduction=reduction)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f2", "i4"])
-@pytest.mark.parametrize("kind", [KINDS["strided"], KINDS["big-endian"], KINDS["read-only"]])
-def test_kinds_of_numpy_array_in_other_dtypes(cpu, kind, dtype):
+@pytest.mark.parametrize("layout", [LAYOUTS["strided"], LAYOUTS["big-endian"], LAYOUTS["read-only"]])
+def test_layouts_of_numpy_arrays_in_other_dtypes(cpu, layout, dtype):
     x1, x2, y = random_pairs(500, np.float32)
     arrays = [(8 * x1).astype(dtype), (8 * x2).astype(dtype), y.astype(dtype)]
-    check([kind(a) for a in arrays], arrays, reduction="sum")
+    check([layout(a) for a in arrays], arrays, reduction="sum")
 
 
 def test_one_odd_array_among_plain_ones(cpu):
     arrays = random_pairs((24, 35), np.float64)
-    for place, kind in itertools.product(range(3), (strided, np.asfortranarray, read_only)):
+    for place, layout in itertools.product(range(3), (strided, np.asfortranarray, read_only)):
         given = list(arrays)
-        given[place] = kind(arrays[place])
+        given[place] = layout(arrays[place])
         check(given, arrays)
 
 

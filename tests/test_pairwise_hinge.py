@@ -24,7 +24,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(autouse=True, scope="module")
 def way(request):
-    """Groups as they are walked over, and as if they had more pairs."""
+    """Groups as they are passed over, and as if they had more pairs."""
     from numbarank._cpu import every_pair
 
     with pytest.MonkeyPatch.context() as patch:
@@ -154,17 +154,17 @@ LABELS = {
 
 @powers
 @both_floats
-@pytest.mark.parametrize("kind", LABELS)
-def test_labels_of_every_kind(device, dtype, power, kind):
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_of_every_kind(device, dtype, power, name):
     scores = np.random.default_rng(4).standard_normal(10).astype(dtype)
-    check(device, scores, np.array(LABELS[kind]), power=power, reduction="sum")
+    check(device, scores, np.array(LABELS[name]), power=power, reduction="sum")
 
 
 @powers
-@pytest.mark.parametrize("kind", LABELS)
-def test_labels_of_every_kind_where_rows_take_no_part(device, power, kind):
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_of_every_kind_where_rows_take_no_part(device, power, name):
     rng = np.random.default_rng(5)
-    scores, labels = rng.standard_normal((2, 10)), np.array([LABELS[kind]] * 2)
+    scores, labels = rng.standard_normal((2, 10)), np.array([LABELS[name]] * 2)
     where, weights = rng.random((2, 10)) < 0.7, rng.integers(0, 3, (2, 10)).astype(np.float64)
     check(device, scores, labels, power=power, weights=weights, where=where)
 
@@ -267,7 +267,7 @@ def test_a_row_far_away_costs_no_places(device, power):
 
 
 @pytest.mark.parametrize("labels", [np.int8, np.uint8, np.bool_, np.int64, np.uint64, np.float32, np.float64])
-def test_kinds_of_labels(device, labels):
+def test_dtypes_of_labels(device, labels):
     scores = np.array([0.5, 0.25, 2.0, 1.0])
     check(device, scores, np.array([1, 0, 0, 1]).astype(labels), reduction="sum")
 
@@ -506,9 +506,9 @@ def test_groups_of_few_and_of_many_pairs_in_one_call(cpu, monkeypatch, power, we
 @powers
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(
-    "kind", ["many groups", "one group", "one group of distinct labels", "both", "long groups of few pairs"]
+    "name", ["many groups", "one group", "one group of distinct labels", "both", "long groups of few pairs"]
 )
-def test_bits_do_not_depend_on_the_threads(cpu, monkeypatch, kind, power, weighted):
+def test_bits_do_not_depend_on_the_threads(cpu, monkeypatch, name, power, weighted):
     from numbarank._cpu import groups
 
     monkeypatch.setattr(groups, "PARALLEL_FROM", 100)
@@ -518,9 +518,9 @@ def test_bits_do_not_depend_on_the_threads(cpu, monkeypatch, kind, power, weight
         "many groups": [100] * 400,
         "both": [35_000] + [5] * 1000,
         "long groups of few pairs": [32_767, 7_233],
-    }.get(kind, [rows])
-    scores, labels = lists(rng, np.float64, rows, rows if "distinct" in kind else 5, ties=False)
-    if "few" in kind:
+    }.get(name, [rows])
+    scores, labels = lists(rng, np.float64, rows, rows if "distinct" in name else 5, ties=False)
+    if "few" in name:
         labels = labels * (rng.random(rows) < 0.001)
     settings = {"group": sizes, "power": power, "weights": rng.random(rows) if weighted else None}
 
@@ -581,7 +581,7 @@ def test_numbers_that_cannot_be_computed_with(cpu, arguments, message, group):
     assert (buffer == 7).all()
 
 
-def test_the_place_of_a_fault_in_rows_of_lists(cpu):
+def test_the_index_of_an_invalid_row_in_lists(cpu):
     scores = np.zeros((2, 3))
     scores[1, 2] = NAN
     with pytest.raises(ValueError, match=r"scores\[1, 2\] is nan"):
@@ -623,16 +623,16 @@ GROUPED = {
 }
 
 
-@pytest.mark.parametrize("kind", GROUPED)
-def test_groups_go_to_a_device_once(cuda, monkeypatch, kind):
+@pytest.mark.parametrize("name", GROUPED)
+def test_groups_go_to_a_device_once(cuda, monkeypatch, name):
     from numbarank._cuda import arrays
 
-    shape = (2, 2) if kind == "a list a row" else (4,)
+    shape = (2, 2) if name == "a list a row" else (4,)
     scores, labels = put(np.zeros(shape), cuda), put(np.arange(4).reshape(shape), cuda)
-    first = host(nr.pairwise_hinge_loss(scores, labels, **GROUPED[kind]))
+    first = host(nr.pairwise_hinge_loss(scores, labels, **GROUPED[name]))
     assert first == 1.0
     monkeypatch.setattr(arrays, "from_host", None)
-    assert host(nr.pairwise_hinge_loss(scores, labels, **GROUPED[kind])) == first
+    assert host(nr.pairwise_hinge_loss(scores, labels, **GROUPED[name])) == first
 
 
 def test_many_groups_go_to_a_device(cuda, monkeypatch):

@@ -17,6 +17,7 @@ import pytest
 import reference
 from helpers import SIMULATOR
 
+from numbarank._precision import compute_dtype
 from numbarank.losses.margin_ranking import FORMULA
 
 if SIMULATOR:
@@ -42,8 +43,8 @@ PASSES = {
 
 
 @pytest.fixture(scope="module")
-def room():
-    """The CUDA room, imported as if there were a GPU, and taken away again afterwards."""
+def backend():
+    """The CUDA backend, imported as if there were a GPU, and taken away again afterwards."""
     from numba import cuda
     from numba.cuda import dispatcher
 
@@ -67,13 +68,13 @@ def room():
         del sys.modules[name]
 
 
-def vector(room, dtype, ndim=1):
-    return numba.types.Array(numba.from_dtype(room.memory.bits_dtype(np.dtype(dtype))), ndim, "C")
+def vector(backend, dtype, ndim=1):
+    return numba.types.Array(numba.from_dtype(backend.memory.bits_dtype(np.dtype(dtype))), ndim, "C")
 
 
-def ptx_of(room, kernel, signature, capability=HOPPER):
-    room.device.compute_capability = capability
-    return room.cuda.compile_ptx(kernel.py_func, signature, cc=capability)[0]
+def ptx_of(backend, kernel, signature, capability=HOPPER):
+    backend.device.compute_capability = capability
+    return backend.cuda.compile_ptx(kernel.py_func, signature, cc=capability)[0]
 
 
 def assemble(ptx, capability, folder):
@@ -104,39 +105,39 @@ def check(ptx, capability, folder):
     assert assemble(ptx, capability, folder) <= MOST_REGISTERS
 
 
-def pairs_ptx(room, dtype, target, wanted, total, *, upstream="number", each=False, width=None, capability=HOPPER):
-    """PTX of the kernel that passes over pairs, for inputs of these kinds."""
+def pairs_ptx(backend, dtype, target, wanted, total, *, upstream="number", each=False, width=None, capability=HOPPER):
+    """PTX of the kernel that passes over pairs, for inputs of these dtypes."""
     dtype = np.dtype(dtype)
-    compute = room.arrays.compute_dtype(dtype)
-    number, width = numba.from_dtype(compute), width or room.vectors.BYTES // dtype.itemsize
+    compute = compute_dtype(dtype)
+    number, width = numba.from_dtype(compute), width or backend.vectors.BYTES // dtype.itemsize
 
-    def kind(name):
+    def layout_of(name):
         if name == "number":
             return None, number
         of = {"like": dtype, "cell": compute}.get(name) or np.dtype(name)
-        return (of, name == "cell"), vector(room, of)
+        return (of, name == "cell"), vector(backend, of)
 
-    (y, y_type), (u, u_type) = kind(target), kind(upstream)
+    (y, y_type), (u, u_type) = layout_of(target), layout_of(upstream)
     (margin, margin_type), (weights, weights_type) = [(None, number), (None, numba.int64)]
     if each:
-        (margin, margin_type), (weights, weights_type) = [((compute, False), vector(room, compute))] * 2
-    divisor, divisor_type = kind("cell") if each and upstream == "cell" else (None, number)
+        (margin, margin_type), (weights, weights_type) = [((compute, False), vector(backend, compute))] * 2
+    divisor, divisor_type = layout_of("cell") if each and upstream == "cell" else (None, number)
     written = tuple(dtype if is_wanted else None for is_wanted in wanted)
-    layout = room.pairs.Layout(dtype, y, margin, weights, u, divisor, written, width)
-    results = [vector(room, dtype) if is_wanted else numba.int64 for is_wanted in wanted]
-    partials = vector(room, np.float64, 2) if total else numba.int64
-    scores = vector(room, dtype)
+    layout = backend.pairs.Layout(dtype, y, margin, weights, u, divisor, written, width)
+    results = [vector(backend, dtype) if is_wanted else numba.int64 for is_wanted in wanted]
+    partials = vector(backend, np.float64, 2) if total else numba.int64
+    scores = vector(backend, dtype)
     signature = (scores, scores, y_type, margin_type, weights_type, u_type, divisor_type, *results, partials)
-    return ptx_of(room, room.pairs.pairs_kernel(FORMULA, layout, total), signature, capability)
+    return ptx_of(backend, backend.pairs.pairs_kernel(FORMULA, layout, total), signature, capability)
 
 
 # how a target is read and which results are written do not depend on each other
 @pytest.mark.parametrize(
     "dtype, target, name", [(*pair, name) for pair in PAIRS for name in PASSES if pair[1] == "like" or name == "fused"]
 )
-def test_pairs(room, tmp_path, dtype, target, name):
+def test_pairs(backend, tmp_path, dtype, target, name):
     wanted, total = PASSES[name]
-    ptx = pairs_ptx(room, dtype, target, wanted, total)
+    ptx = pairs_ptx(backend, dtype, target, wanted, total)
     check(ptx, HOPPER, tmp_path)
     assert dtype == "float64" or total or ".f64" not in ptx
     assert len(re.findall(r"ld\.global\.nc\.L1::no_allocate\.v4\.u32", ptx)) >= 2 + (target == "like")
@@ -146,16 +147,16 @@ def test_pairs(room, tmp_path, dtype, target, name):
 @pytest.mark.parametrize("capability", OTHERS, ids="sm_{0[0]}{0[1]}".format)
 @pytest.mark.parametrize("target", ["like", "int8"])
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_pairs_for_other_architectures(room, tmp_path, dtype, target, capability):
+def test_pairs_for_other_architectures(backend, tmp_path, dtype, target, capability):
     if not toolkit_knows(capability):
         pytest.skip("this toolkit does not know the architecture")
-    check(pairs_ptx(room, dtype, target, *PASSES["fused"], capability=capability), capability, tmp_path)
+    check(pairs_ptx(backend, dtype, target, *PASSES["fused"], capability=capability), capability, tmp_path)
 
 
 @pytest.mark.parametrize("upstream", ["like", "cell"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_pairs_with_an_upstream_array(room, tmp_path, dtype, upstream):
-    ptx = pairs_ptx(room, dtype, "like", *PASSES["gradients"], upstream=upstream)
+def test_pairs_with_an_upstream_array(backend, tmp_path, dtype, upstream):
+    ptx = pairs_ptx(backend, dtype, "like", *PASSES["gradients"], upstream=upstream)
     check(ptx, HOPPER, tmp_path)
     assert dtype == "float64" or ".f64" not in ptx
 
@@ -163,46 +164,46 @@ def test_pairs_with_an_upstream_array(room, tmp_path, dtype, upstream):
 @pytest.mark.parametrize("upstream", ["number", "cell"])
 @pytest.mark.parametrize("name", ["mean", "fused"])
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_pairs_with_a_margin_and_a_weight_for_each(room, tmp_path, dtype, name, upstream):
-    check(pairs_ptx(room, dtype, "like", *PASSES[name], upstream=upstream, each=True), HOPPER, tmp_path)
+def test_pairs_with_a_margin_and_a_weight_for_each(backend, tmp_path, dtype, name, upstream):
+    check(pairs_ptx(backend, dtype, "like", *PASSES[name], upstream=upstream, each=True), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["mean", "gradients"])
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_pairs_one_by_one(room, tmp_path, dtype, name):
-    check(pairs_ptx(room, dtype, "like", *PASSES[name], width=1), HOPPER, tmp_path)
+def test_pairs_one_by_one(backend, tmp_path, dtype, name):
+    check(pairs_ptx(backend, dtype, "like", *PASSES[name], width=1), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("by_weights", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_finish(room, tmp_path, dtype, by_weights):
-    signature = (vector(room, np.float64, 2), numba.int64, numba.float64, vector(room, dtype))
-    check(ptx_of(room, room.pairs.finish_kernel(by_weights), signature), HOPPER, tmp_path)
+def test_finish(backend, tmp_path, dtype, by_weights):
+    signature = (vector(backend, np.float64, 2), numba.int64, numba.float64, vector(backend, dtype))
+    check(ptx_of(backend, backend.pairs.finish_kernel(by_weights), signature), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("labels, upstream", [("int64", "number"), ("float32", "cell"), ("int64", "each")])
 @pytest.mark.parametrize("extras", [(False,) * 4, (True,) * 4], ids=["plain", "all extras"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_groups(room, tmp_path, dtype, labels, extras, upstream):
-    layout = room.groups.Layout(np.dtype(dtype), *extras, upstream)
-    numbers, places = vector(room, "float64"), vector(room, "int64")
-    mask = vector(room, "bool") if extras[1] else numbers
-    signature = (vector(room, dtype), vector(room, labels), numbers, mask, numbers, *(places,) * 4)
-    signature += (numba.from_dtype(np.dtype(dtype)), numba.float64, numbers, numbers, vector(room, "float64", 2))
-    check(ptx_of(room, room.groups.groups_kernel(layout), signature), HOPPER, tmp_path)
+def test_groups(backend, tmp_path, dtype, labels, extras, upstream):
+    layout = backend.groups.Layout(np.dtype(dtype), *extras, upstream)
+    numbers, places = vector(backend, "float64"), vector(backend, "int64")
+    mask = vector(backend, "bool") if extras[1] else numbers
+    signature = (vector(backend, dtype), vector(backend, labels), numbers, mask, numbers, *(places,) * 4)
+    signature += (numba.from_dtype(np.dtype(dtype)), numba.float64, numbers, numbers, vector(backend, "float64", 2))
+    check(ptx_of(backend, backend.groups.groups_kernel(layout), signature), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_losses_of_groups(room, tmp_path, dtype):
-    sums, flag = vector(room, "float64", 2), numba.boolean
-    signature = vector(room, "int64"), sums, flag, flag, vector(room, "float64"), vector(room, dtype)
-    check(ptx_of(room, room.groups.finish_kernel(np.dtype(dtype)), signature), HOPPER, tmp_path)
+def test_losses_of_groups(backend, tmp_path, dtype):
+    sums, flag = vector(backend, "float64", 2), numba.boolean
+    signature = vector(backend, "int64"), sums, flag, flag, vector(backend, "float64"), vector(backend, dtype)
+    check(ptx_of(backend, backend.groups.finish_kernel(np.dtype(dtype)), signature), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_gradients_of_groups(room, tmp_path, dtype):
-    numbers = vector(room, "float64")
-    check(ptx_of(room, room.groups.write_kernel(), (numbers, numbers, vector(room, dtype))), HOPPER, tmp_path)
+def test_gradients_of_groups(backend, tmp_path, dtype):
+    numbers = vector(backend, "float64")
+    check(ptx_of(backend, backend.groups.write_kernel(), (numbers, numbers, vector(backend, dtype))), HOPPER, tmp_path)
 
 
 # a half type is widened before anything else, and only bfloat16 asks how wide its source is
@@ -213,35 +214,39 @@ GATHERS += [("int64", "int64"), ("float32", "int64"), (HALVES[-1], "bool"), (HAL
 
 
 @pytest.mark.parametrize(("source", "dtype"), sorted(set(GATHERS)))
-def test_gather(room, tmp_path, source, dtype):
-    kernel = room.arrays.gather_kernel(np.dtype(source), np.dtype(dtype))
+def test_gather(backend, tmp_path, source, dtype):
+    kernel = backend.arrays.gather_kernel(np.dtype(source), np.dtype(dtype))
     layout = numba.types.UniTuple(numba.uint64, 3), numba.types.UniTuple(numba.int64, 3)
-    check(ptx_of(room, kernel, (vector(room, source), numba.int64, *layout, vector(room, dtype))), HOPPER, tmp_path)
+    check(
+        ptx_of(backend, kernel, (vector(backend, source), numba.int64, *layout, vector(backend, dtype))),
+        HOPPER,
+        tmp_path,
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sums(room, tmp_path, dtype):
+def test_sums(backend, tmp_path, dtype):
     layout = numba.types.UniTuple(numba.uint64, 2), numba.types.UniTuple(numba.int64, 2)
     sizes = (numba.uint64,) * 3
-    signature = (vector(room, dtype), *layout, *layout, *sizes, numba.boolean, vector(room, np.float64))
-    check(ptx_of(room, room.arrays.sums_kernel(), signature), HOPPER, tmp_path)
+    signature = (vector(backend, dtype), *layout, *layout, *sizes, numba.boolean, vector(backend, np.float64))
+    check(ptx_of(backend, backend.arrays.sums_kernel(), signature), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("with_array", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
-def test_elementwise(room, tmp_path, dtype, with_array):
+def test_elementwise(backend, tmp_path, dtype, with_array):
     number = numba.from_dtype(np.dtype(dtype))
-    for operation in room.arrays.OPERATIONS:
+    for operation in backend.arrays.OPERATIONS:
         if operation is operator.truediv and dtype == "int64":
             continue  # integers are made floating before they are divided
-        kernel = room.arrays.combine_kernel(operation, with_array)
-        signature = (vector(room, dtype), vector(room, dtype) if with_array else number, vector(room, dtype))
-        ptx = ptx_of(room, kernel, signature)
+        kernel = backend.arrays.combine_kernel(operation, with_array)
+        signature = (vector(backend, dtype), vector(backend, dtype) if with_array else number, vector(backend, dtype))
+        ptx = ptx_of(backend, kernel, signature)
         check(ptx, HOPPER, tmp_path)
         assert dtype == "float64" or ".f64" not in ptx
 
 
-def test_the_room_needs_a_gpu_outside_this_gate():
+def test_the_backend_needs_a_gpu_outside_this_gate():
     code = "import numbarank as nr; nr.zeros(2, device='cuda')"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

@@ -471,7 +471,7 @@ def test_bool_target_is_refused(device):
 
 @pytest.mark.parametrize("name", ["input1", "input2"])
 @pytest.mark.parametrize("dtype", ["bool", "complex64", "complex128"])
-def test_scores_of_other_kinds_are_refused(device, name, dtype):
+def test_scores_of_other_dtypes_are_refused(device, name, dtype):
     good = put(np.ones(2), device)
     arguments = {"input1": good, "input2": good, "target": 1} | {name: put_unchecked(np.ones(2, dtype), device)}
     with pytest.raises(TypeError, match=f"(?s){name}.*{dtype}"):

@@ -47,15 +47,15 @@ def test_peers_take_turns_and_the_first_launches_do_not_count(script, processes)
     assert launch.seen == ["cold", "warm", "jax"] * 3
     assert left_out == {}
     cold, warm = results
-    assert (cold.contestant, cold.seconds, cold.times_jax) == ("numbarank cold", [3, 3], 1.5)
+    assert (cold.peer, cold.seconds, cold.times_jax) == ("numbarank cold", [3, 3], 1.5)
     assert (cold.goal.target, cold.goal.shown, cold.goal.reached) == ("at most 5 times jax's time", "1.5", True)
-    assert (warm.contestant, warm.times_jax, warm.goal) == ("numbarank warm", 0.5, None)
+    assert (warm.peer, warm.times_jax, warm.goal) == ("numbarank warm", 0.5, None)
     assert warm.cells() == (script.ROWS["nine-ways"].work, "numbarank warm", "1 s", "0.5", "-", "-")
 
 
 def test_peers_are_shown_where_they_do_the_same(script, processes):
     results, _ = script.measure(script.ROWS["gradients"], {"numbarank": ROOT}, 1, Launches(processes))
-    assert [(one.contestant, one.times_jax) for one in results] == [
+    assert [(one.peer, one.times_jax) for one in results] == [
         ("numbarank cold", 1.5),
         ("numbarank warm", 0.5),
         ("jax", 1),
@@ -68,7 +68,7 @@ def test_who_fails_is_left_out(script, processes):
     launch = Launches(processes, failing=["torch.compile"])
     results, left_out = script.measure(script.ROWS["gradients"], {"numbarank": ROOT}, 1, launch)
     assert left_out == {"torch.compile": "torch.compile is not installed"}
-    assert [one.contestant for one in results] == ["numbarank cold", "numbarank warm", "jax", "torch"]
+    assert [one.peer for one in results] == ["numbarank cold", "numbarank warm", "jax", "torch"]
 
 
 def test_without_jax_nothing_is_reached_or_missed(script, processes):
@@ -156,7 +156,7 @@ def test_table_goes_into_the_document_and_everything_into_the_record(script, pro
     assert document.read_text() == (
         "above\n<!-- first calls: begin -->\n\n"
         "a machine\nnumpy 2\n2 threads (omp); float32, median of 1\n\n"
-        "| first call | contestant | time | times jax | goal | reached |\n"
+        "| first call | peer | time | times jax | goal | reached |\n"
         "|---|---|---|---|---|---|\n"
         "| gradients of 1,000 pairs | numbarank cold | 3 s | 1.5 | at most 1.7 times jax's time | yes |\n"
         "| gradients of 1,000 pairs | numbarank warm | 1 s | 0.5 | - | - |\n"

@@ -65,7 +65,7 @@ def test_sweep_over_sizes(run):
     for row in rows:
         check_figures(row)
         assert row["times_numbarank"] == pytest.approx(row["median_seconds"] / median_of(rows, row, "numbarank"))
-        fastest = row["median_seconds"] * row["share_of_ceiling"]
+        fastest = row["median_seconds"] * row["share_of_roofline"]
         assert fastest == pytest.approx(min(kernel_medians(rows, row)))
 
 
@@ -87,12 +87,12 @@ def of_the_same_comparison(rows, row):
 
 
 def median_of(rows, row, name):
-    (found,) = [other for other in of_the_same_comparison(rows, row) if other["contestant"] == name]
+    (found,) = [other for other in of_the_same_comparison(rows, row) if other["peer"] == name]
     return found["median_seconds"]
 
 
 def kernel_medians(rows, row):
-    return [r["median_seconds"] for r in of_the_same_comparison(rows, row) if r["contestant"].startswith("ceiling")]
+    return [r["median_seconds"] for r in of_the_same_comparison(rows, row) if r["peer"].startswith("roofline")]
 
 
 @pytest.mark.environment
@@ -103,11 +103,11 @@ def test_report_states_what_it_could_not_measure_and_fills_the_document(run, tmp
     unmeasured = [goal for goal in record["goals"] if goal["measured"] is None]
     measured = [goal for goal in record["goals"] if goal["measured"] is not None]
     assert [goal["reached"] for goal in unmeasured] == [None, None]
-    (of_the_ceiling,) = measured
-    assert of_the_ceiling["measured"] > 0
-    assert of_the_ceiling["at_least"]
-    assert of_the_ceiling["reached"] == (float(f"{of_the_ceiling['measured']:.3g}") >= of_the_ceiling["limit"])
-    assert of_the_ceiling["work"] in printed
+    (of_the_roofline,) = measured
+    assert of_the_roofline["measured"] > 0
+    assert of_the_roofline["at_least"]
+    assert of_the_roofline["reached"] == (float(f"{of_the_roofline['measured']:.3g}") >= of_the_roofline["limit"])
+    assert of_the_roofline["work"] in printed
     text = document.read_text()
     assert text.startswith("above\n")
     assert text.endswith("below\n")
@@ -125,14 +125,14 @@ def test_plot_is_drawn(tmp_path):
     from time_margin_ranking import speed_plot
 
     rows = [
-        {"work": work, "pairs": pairs, "contestant": name, "gb_per_s": speed * pairs}
+        {"work": work, "pairs": pairs, "peer": name, "gb_per_s": speed * pairs}
         for work in ("forward", "gradients")
         for pairs in (1, 1000)
-        for name, speed in (("ceiling, serial", 2.0), ("numbarank", 1.0), ("numpy", 0.1))
+        for name, speed in (("roofline, serial", 2.0), ("numbarank", 1.0), ("numpy", 0.1))
     ]
     plot = speed_plot(rows)
     assert plot.panels["loss"] == {
-        "ceiling: a bare kernel that only moves them": {1: 2.0, 1000: 2000.0},
+        "roofline: a bare kernel that only moves them": {1: 2.0, 1000: 2000.0},
         "numbarank": {1: 1.0, 1000: 1000.0},
         "numpy": {1: 0.1, 1000: 100.0},
     }
@@ -163,7 +163,7 @@ def test_bare_kernels_copy_what_they_read():
     reads = [np.arange(n, dtype=dtype) for n, dtype in ((10_240, np.float32), (10_240, np.float32), (10_240, np.int8))]
     writes = [np.zeros(10_240, np.float32) for _ in range(2)]
     calls = kernels(reads, writes, parallel=False)
-    for name in ("ceiling, serial", "ceiling, serial, prefetch, past caches"):
+    for name in ("roofline, serial", "roofline, serial, prefetch, past caches"):
         for buffer in writes:
             buffer[:] = -1
         calls[name]()

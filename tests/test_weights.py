@@ -59,10 +59,10 @@ def test_dtypes(device, dtype, reduction):
 
 
 @every_reduction
-@pytest.mark.parametrize("kind", [np.int8, np.int64])
-def test_integer_targets(device, kind, reduction):
+@pytest.mark.parametrize("dtype", [np.int8, np.int64])
+def test_integer_targets(device, dtype, reduction):
     x1, x2, y = random_pairs(70, np.float64)
-    check(device, (x1, x2, y.astype(kind)), *settings_of(70, np.float64), reduction)
+    check(device, (x1, x2, y.astype(dtype)), *settings_of(70, np.float64), reduction)
 
 
 @every_reduction

@@ -5,25 +5,25 @@ from numbarank._arguments.choice import read_losers
 from numbarank._arguments.devices import common_device, device_of_all, on_stream, read_stream
 from numbarank._arguments.dtypes import (
     arithmetic_dtype,
+    check_differentiable,
     check_number,
-    compute_dtype,
     gradient_dtype,
     is_float,
     loss_dtype,
     promoted_dtype,
     read_dtype,
 )
+from numbarank._arguments.gradients import check_gradient, read_first_gradient, read_gradient
+from numbarank._arguments.groups import check_adjacent, check_one_is_given, read_counts, read_ids
 from numbarank._arguments.inputs import (
     Input,
-    is_on_cuda,
     read,
-    read_gradient,
-    read_in_host_memory,
     read_margin_of_pairs,
     read_mask,
     read_weights_of_pairs,
 )
 from numbarank._arguments.lists import check_list_shapes, check_longest, describe_invalid_row, describe_invalid_weight
+from numbarank._arguments.operands import check_operand, describe_overflow, read_number
 from numbarank._arguments.plain import are_plain, are_plain_weights
 from numbarank._arguments.retrieval import (
     Entries,
@@ -37,6 +37,7 @@ from numbarank._arguments.retrieval import (
 )
 from numbarank._arguments.settings import read_finite_margin, read_flag, read_margin, read_power, read_seed
 from numbarank._arguments.shapes import output_shape, read_shape
+from numbarank._precision import compute_dtype
 
 __all__ = [
     "Entries",
@@ -45,36 +46,44 @@ __all__ = [
     "are_plain",
     "are_plain_weights",
     "arithmetic_dtype",
+    "check_adjacent",
+    "check_differentiable",
+    "check_gradient",
     "check_list_shapes",
     "check_longest",
     "check_number",
+    "check_one_is_given",
+    "check_operand",
     "common_device",
     "compute_dtype",
     "describe_invalid_query",
     "describe_invalid_row",
     "describe_invalid_weight",
+    "describe_overflow",
     "device_of_all",
     "gradient_dtype",
     "gradients_of",
     "is_float",
-    "is_on_cuda",
     "loss_dtype",
     "on_stream",
     "output_shape",
     "promoted_dtype",
     "read",
     "read_ceiling",
+    "read_counts",
     "read_dtype",
     "read_embeddings",
     "read_entries",
     "read_finite_margin",
+    "read_first_gradient",
     "read_flag",
     "read_gradient",
-    "read_in_host_memory",
+    "read_ids",
     "read_losers",
     "read_margin",
     "read_margin_of_pairs",
     "read_mask",
+    "read_number",
     "read_out",
     "read_power",
     "read_seed",

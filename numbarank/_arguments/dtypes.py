@@ -31,15 +31,14 @@ def gradient_dtype(dtype):
     return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
-def compute_dtype(dtype):
-    """Return the dtype that a loss is computed in: float32 for the two half types, which are rounded at the store."""
-    return dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
-
-
 @functools.lru_cache
-def arithmetic_dtype(a, b):
+def arithmetic_dtype(*dtypes):
     """Return the dtype of a sum or product: NumPy's, or beside bfloat16, which NumPy does not know, a loss's."""
-    return _promoted(frozenset(map(gradient_dtype, (a, b)))) if "bfloat16" in (a.name, b.name) else np.result_type(a, b)
+    if any(dtype.kind == "b" for dtype in dtypes):
+        raise TypeError("a Tensor of dtype bool takes no part in arithmetic: make it one of numbers, with dtype=float")
+    if any(dtype.name == "bfloat16" for dtype in dtypes):
+        return _promoted(frozenset(map(gradient_dtype, dtypes)))
+    return np.result_type(*dtypes)
 
 
 def loss_dtype(input1, input2, target):
@@ -84,6 +83,12 @@ def check_dtype(name, dtype):
         f"{name} has dtype {dtype}; it must be float64, float32, float16, bfloat16 or an integer dtype: "
         + advice.format(name=name)
     )
+
+
+def check_differentiable(dtype):
+    """Raise TypeError where the data of a Tensor has a dtype that is not floating."""
+    if not is_float(dtype):
+        raise TypeError(f"data has dtype {dtype}; only floating data can require a gradient: pass dtype=float")
 
 
 def check_number(item):

@@ -9,12 +9,12 @@ import numpy as np
 
 from numbarank import _dispatch
 from numbarank._arguments.dtypes import check_dtype, check_number
-from numbarank._arguments.settings import read_margin, real_number
+from numbarank._arguments.settings import read_margin
 from numbarank._arguments.words import blaming, name_of, type_name
 from numbarank._packages import is_a, package_of
 
 _DLPACK_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu"}  # 3 is host memory that a GPU can reach
-_TORCH_EDGE = "numbarank.torch.margin_ranking_loss or numbarank.torch.pairwise_hinge_loss"
+_FOR_TORCH = "numbarank.torch.margin_ranking_loss or numbarank.torch.pairwise_hinge_loss"
 _FROM_PYTHON = (numbers.Number, np.generic, list, tuple)
 _IN_LISTS = (*_FROM_PYTHON, np.ndarray)
 
@@ -42,11 +42,11 @@ def read(name, value):
     ValueError, BufferError
         If it is a ragged list, or memory on a device that is not laid out as it says.
     """
-    kind = type(value)  # what isinstance asks can lie
-    if issubclass(kind, np.ndarray):
+    cls = type(value)  # what isinstance asks can lie
+    if issubclass(cls, np.ndarray):
         return Input(name, _plain_array(name, value), "cpu", False)
-    if issubclass(kind, _FROM_PYTHON):
-        weak = issubclass(kind, numbers.Number) and not issubclass(kind, np.generic)
+    if issubclass(cls, _FROM_PYTHON):
+        weak = issubclass(cls, numbers.Number) and not issubclass(cls, np.generic)
         return Input(name, _from_python(name, value), "cpu", weak)
     _refuse_by_name(name, value)
     place = _place(name, value)
@@ -70,12 +70,12 @@ def read_mask(where):
 
 def read_margin_of_pairs(margin):
     """Return the margin as a Python float, or as an ``Input`` where there is one for each pair."""
-    kind = type(margin)
-    if issubclass(kind, (list, tuple)):
+    cls = type(margin)
+    if issubclass(cls, (list, tuple)):
         return _read_numbers("margin", margin)
-    if issubclass(kind, np.ndarray):
+    if issubclass(cls, np.ndarray):
         return _read_numbers("margin", margin) if np.ndarray.ndim.__get__(margin) else read_margin(margin)
-    if issubclass(kind, _FROM_PYTHON) or _place("margin", margin) is None:
+    if issubclass(cls, _FROM_PYTHON) or _place("margin", margin) is None:
         return read_margin(margin)
     item = _read_numbers("margin", margin)
     return item if item.array.ndim or item.device != "cpu" else read_margin(item.array)
@@ -90,24 +90,6 @@ def _read_numbers(name, values):
     item = read(name, values)
     check_number(item)
     return item
-
-
-def read_gradient(gradient, shape, device):
-    """Return the upstream gradient: a Python float, or an array of ``shape``, or a 0-d device array.
-
-    None stands for 1.
-    """
-    if gradient is None:
-        return 1.0
-    item = read("gradient", gradient)
-    check_number(item)
-    if item.array.ndim == 0 and item.device == "cpu":
-        return real_number("gradient", item.array[()])
-    if item.device != device:
-        raise ValueError(f"gradient is on {item.device} and the loss on {device}: move it there first")
-    if item.array.shape not in (shape, ()):
-        raise ValueError(f"gradient has shape {item.array.shape}; it must have the loss's shape {shape}")
-    return item.array
 
 
 def read_in_host_memory(name, values):
@@ -160,11 +142,11 @@ def _from_python(name, value):
 
 def _check_elements(values):
     """Refuse what NumPy would convert by calling foreign code, and masks, which it would drop."""
-    kinds = set(map(type, values))
-    for kind in kinds:
-        if issubclass(kind, np.ma.MaskedArray) or not issubclass(kind, _IN_LISTS):
-            raise TypeError(f"it holds a {name_of(kind)}; lists may hold numbers, lists and arrays without masks")
-    if any(issubclass(kind, (list, tuple)) for kind in kinds):
+    classes = set(map(type, values))
+    for cls in classes:
+        if issubclass(cls, np.ma.MaskedArray) or not issubclass(cls, _IN_LISTS):
+            raise TypeError(f"it holds a {name_of(cls)}; lists may hold numbers, lists and arrays without masks")
+    if any(issubclass(cls, (list, tuple)) for cls in classes):
         for value in values:
             if isinstance(value, (list, tuple)):
                 _check_elements(value)
@@ -183,7 +165,7 @@ def _through_dlpack(name, value):
     with blaming(f"{name} is a {type_name(value)} that gives out no usable memory"):
         if str(getattr(value, "dtype", "")).endswith("bfloat16"):
             is_tensor = is_a(value, "torch", "Tensor")
-            way = f"{name}.float(), or use {_TORCH_EDGE}" if is_tensor else f"numpy.asarray({name})"
+            way = f"{name}.float(), or use {_FOR_TORCH}" if is_tensor else f"numpy.asarray({name})"
             raise TypeError(f"NumPy takes no bfloat16 through DLPack; pass {way}")
         array = _dispatch.backend("cpu").arrays.wrap(value)
     check_dtype(name, array.dtype)
@@ -209,7 +191,7 @@ def _refuse_by_name(name, value):
 
 def _refuse_tensor(name, tensor):
     if tensor.requires_grad:
-        raise TypeError(f"it requires a gradient, which would end here; use {_TORCH_EDGE}, or pass {name}.detach()")
+        raise TypeError(f"it requires a gradient, which would end here; use {_FOR_TORCH}, or pass {name}.detach()")
     if tensor.is_neg():
         raise TypeError(f"its memory holds the negatives of its values; pass {name}.resolve_neg()")
 

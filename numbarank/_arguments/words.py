@@ -12,9 +12,9 @@ def blaming(problem):
     except MemoryError:
         raise
     except Exception as error:
-        kinds = {BufferError: BufferError, ValueError: ValueError, OverflowError: ValueError}
-        kind = next((kinds[kind] for kind in kinds if isinstance(error, kind)), TypeError)
-        raise kind(f"{problem}: {shown(error, str)}") from error
+        raised_as = {BufferError: BufferError, ValueError: ValueError, OverflowError: ValueError}
+        cls = next((raised_as[cls] for cls in raised_as if isinstance(error, cls)), TypeError)
+        raise cls(f"{problem}: {shown(error, str)}") from error
 
 
 def shown(value, text=repr):
@@ -30,8 +30,8 @@ def type_name(value):
     return name_of(type(value))
 
 
-def name_of(kind):
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+def name_of(cls):
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def is_whole(value):

@@ -1,4 +1,4 @@
-"""What the package needs of arrays, on NumPy: the twin of the CUDA room's file of this name."""
+"""What the package needs of arrays, on NumPy: the twin of the CUDA backend's file of this name."""
 
 import numpy as np
 
@@ -107,7 +107,7 @@ def to_dlpack(array, **options):
 
 
 def dlpack_device(array):
-    """Return the kind and the number of the device that an array is on, as DLPack counts them."""
+    """Return the type and the number of the device that an array is on, as DLPack counts them."""
     return array.__dlpack_device__()
 
 

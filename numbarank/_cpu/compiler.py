@@ -179,21 +179,21 @@ class CompiledLoop:
 
     def compile(self, arguments):
         """Return the compiled function for arguments like these; it takes no others, and checks nothing."""
-        kinds = tuple(map(_kind, arguments, self._is_read_only))
-        return _away_from_signals(self._compile, kinds)
+        argument_types = tuple(map(_type_of, arguments, self._is_read_only))
+        return _away_from_signals(self._compile, argument_types)
 
-    def address(self, *kinds):
+    def address(self, *argument_types):
         """Return the address of a C function of these types."""
-        _away_from_signals(self._compile, kinds)
-        compiled = self._dispatcher.get_compile_result(numba.types.none(*kinds))
+        _away_from_signals(self._compile, argument_types)
+        compiled = self._dispatcher.get_compile_result(types.none(*argument_types))
         return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
 
-    def _compile(self, kinds):
+    def _compile(self, argument_types):
         with _compiling:
-            return self._dispatcher.compile(kinds)
+            return self._dispatcher.compile(argument_types)
 
 
-def _kind(argument, readonly):
+def _type_of(argument, readonly):
     if isinstance(argument, np.ndarray):
         return array_type(argument, readonly)
     return {float: types.float64, int: types.int64}.get(type(argument)) or numba.typeof(argument)

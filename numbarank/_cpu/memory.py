@@ -18,7 +18,7 @@ from numba.extending import intrinsic, models, register_model
 
 LANES = 64
 AHEAD, CACHE_LINE = 1536, 64  # bytes; of distances from 256 to 16,384, those around 1,536 were the fastest
-_OCTETS = ir.IntType(8).as_pointer()
+_BYTES = ir.IntType(8).as_pointer()
 _FLOAT, _WORD, _BITS, _SHORT, _BIT = ir.FloatType(), *map(ir.IntType, (64, 32, 16, 1))
 
 
@@ -111,11 +111,11 @@ def moved(typing_context, pointers, index):
 
 
 @intrinsic
-def pointer_into(typing_context, block, octets, like):
+def pointer_into(typing_context, block, offset, like):
     """Return a pointer to numbers of a type, so many bytes into a block of float64."""
 
     def generate(context, builder, signature, arguments):
-        start = builder.gep(builder.bitcast(arguments[0], _OCTETS), [arguments[1]])
+        start = builder.gep(builder.bitcast(arguments[0], _BYTES), [arguments[1]])
         return builder.bitcast(start, context.get_data_type(element).as_pointer())
 
     element = like.dtype if isinstance(like, types.CPointer) else like
@@ -156,8 +156,8 @@ def _masked(masks):
     return [k for k, mask in enumerate(masks) if mask == types.int64]
 
 
-def _if_given(builder, kind, mask):
-    return builder.if_then(builder.trunc(mask, _BIT)) if kind == types.int64 else contextlib.nullcontext()
+def _if_given(builder, mask_type, mask):
+    return builder.if_then(builder.trunc(mask, _BIT)) if mask_type == types.int64 else contextlib.nullcontext()
 
 
 def _mask(builder, number):
@@ -168,15 +168,15 @@ def _is_array(one):
     return isinstance(one, types.Array)
 
 
-def _tuple_like(kind, elements):
+def _tuple_like(like, elements):
     """Return the type of a tuple with other elements."""
-    return types.BaseTuple.from_types(tuple(elements), getattr(kind, "instance_class", None))
+    return types.BaseTuple.from_types(tuple(elements), getattr(like, "instance_class", None))
 
 
-def _each_pointer(context, builder, kind, values, make):
-    """Return the type of a tuple's pointers, each replaced by what ``make`` returns for its place."""
-    made = [make(k) if isinstance(one, types.CPointer) else values[k] for k, one in enumerate(kind)]
-    return context.make_tuple(builder, kind, made)
+def _each_pointer(context, builder, pointers, values, make):
+    """Return a tuple of these types and values, each pointer replaced by what ``make`` returns for its index."""
+    made = [make(k) if isinstance(one, types.CPointer) else values[k] for k, one in enumerate(pointers)]
+    return context.make_tuple(builder, pointers, made)
 
 
 @intrinsic
@@ -223,8 +223,8 @@ def computed(typing_context, array, value):
     def generate(context, builder, signature, arguments):
         return context.cast(builder, arguments[1], types.float64, signature.return_type)
 
-    kind = types.float64 if array.dtype == types.float64 else types.float32
-    return kind(array, types.float64), generate
+    number = types.float64 if array.dtype == types.float64 else types.float32
+    return number(array, types.float64), generate
 
 
 @intrinsic
@@ -233,19 +233,19 @@ def lanes(typing_context, like):
 
     def generate(context, builder, signature, arguments):
         row = _row(context, builder, like)
-        kind = ir.ArrayType(context.get_data_type(like), LANES)
-        builder.store(ir.Constant(kind, None), builder.bitcast(row, kind.as_pointer()))
+        row_type = ir.ArrayType(context.get_data_type(like), LANES)
+        builder.store(ir.Constant(row_type, None), builder.bitcast(row, row_type.as_pointer()))
         return row
 
     return types.CPointer(like)(like), generate
 
 
 def _row(context, builder, element):
-    kind = ir.ArrayType(context.get_data_type(element), LANES)
+    row_type = ir.ArrayType(context.get_data_type(element), LANES)
     with builder.goto_entry_block():
-        storage = builder.alloca(kind)
+        storage = builder.alloca(row_type)
     storage.align = LANES
-    return builder.bitcast(storage, kind.element.as_pointer())
+    return builder.bitcast(storage, row_type.element.as_pointer())
 
 
 @intrinsic(prefer_literal=True)
@@ -353,15 +353,15 @@ def prefetch(typing_context, pointers, index, is_given):
 
     def generate(context, builder, signature, arguments):
         values, given = (cgutils.unpack_tuple(builder, arguments[k]) for k in (0, 2))
-        kind = ir.FunctionType(ir.VoidType(), [_OCTETS, _BITS, _BITS, _BITS])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        function_type = ir.FunctionType(ir.VoidType(), [_BYTES, _BITS, _BITS, _BITS])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
         read_access, keep_close, data = _BITS(0), _BITS(3), _BITS(1)
         for k, one in enumerate(pointers):
             if not isinstance(one, types.CPointer):
                 continue
             size = context.get_abi_sizeof(context.get_data_type(one.dtype)) * LANES
             with _if_given(builder, is_given[k], given[k]):
-                start = builder.bitcast(builder.gep(values[k], [arguments[1]]), _OCTETS)
+                start = builder.bitcast(builder.gep(values[k], [arguments[1]]), _BYTES)
                 with cgutils.for_range(builder, _WORD(size // CACHE_LINE)) as loop:
                     line = builder.gep(start, [builder.add(builder.mul(loop.index, _WORD(CACHE_LINE)), _WORD(AHEAD))])
                     builder.call(function, [line, read_access, keep_close, data])

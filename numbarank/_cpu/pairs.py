@@ -34,6 +34,7 @@ from numbarank._cpu.memory import (
 )
 from numbarank._cpu.tasks import ONE_THREAD, launcher, run_tasks
 from numbarank._exact import Weights, corrected_quotient, two_product, two_sum, unless_zero
+from numbarank._precision import compute_dtype
 
 BLOCK = 8192
 EVEN_CHUNKS = 16  # they divide evenly among the usual numbers of threads
@@ -54,57 +55,18 @@ def run(formula, pairs, results, wants_total):
         pairs, results = Pairs(*map(_flat, pairs)), PairResults(*map(_flat, results))
     x1, x2, y, margin, weights, upstream, divisor = pairs
     losses, grad1, grad2, grad_y = results
-    wants_gradients = grad1 is not None or grad2 is not None or grad_y is not None
-    if x1.size < CONVERTED_BELOW and isinstance(y, np.ndarray) and y.dtype.kind == "i":
-        y = y.astype(_absent(x1.dtype).computed.dtype)
-    has_targets, has_margins = isinstance(y, np.ndarray), isinstance(margin, np.ndarray)
-    size, has_upstream = x1.size, isinstance(upstream, np.ndarray)
-    key = (
-        formula,
-        wants_gradients,
-        has_margins or weights is not None,
-        x1.dtype.num,
-        has_targets and y.dtype.num,
-        losses is None or losses.dtype.num,
-        grad1 is None or grad1.dtype.num,
-        grad2 is None or grad2.dtype.num,
-        grad_y is None or grad_y.dtype.num,
-    )
+    if type(y) is np.ndarray and y.dtype.kind == "i" and x1.size < CONVERTED_BELOW:
+        y = y.astype(compute_dtype(x1.dtype))
+    key = _key(formula, x1, y, margin, weights, losses, grad1, grad2, grad_y)
     loop, absent = _loops.get(key) or (None, _absent(x1.dtype))
-    arguments = (
-        x1,
-        x2,
-        y if has_targets else absent.computed,
-        0.0 if has_targets else y,
-        0.0 if has_margins else margin,
-        1 if divisor is None else divisor,
-        absent.total.copy() if wants_total else absent.total,
-        wants_total,
-        absent.scores if losses is None else losses,
-        chunk_length(size),
-        size >= LARGE_FROM,
-        launcher() if size >= PARALLEL_FROM and threads.may_run_parallel() else ONE_THREAD,
-    )
-    if has_margins or weights is not None:
-        arguments += (
-            margin if has_margins else absent.computed,
-            absent.computed if weights is None else weights,
-            divisor is None,
-        )
-    else:
-        arguments += _ALL_ALIKE
-    if wants_gradients:
-        if divisor is None and not has_upstream:
+    total = absent.total.copy() if wants_total else absent.total
+    arguments = _loss_arguments(x1, x2, y, margin, weights, divisor, total, wants_total, losses, absent)
+    if grad1 is not None or grad2 is not None or grad_y is not None:
+        if divisor is None and type(upstream) is not np.ndarray:
             divisor, invalid = _sum_of_weights(weights)
             if invalid >= 0:
                 return None, invalid
-        arguments += (
-            upstream if has_upstream else absent.computed,
-            0.0 if has_upstream else upstream / (divisor or 1),
-            absent.scores if grad1 is None else grad1,
-            absent.scores if grad2 is None else grad2,
-            grad_y,
-        )
+        arguments += _gradient_arguments(upstream, divisor, grad1, grad2, grad_y, absent)
     if loop is None:
         loop = _compiled(formula, arguments)
         _loops[key] = loop, absent
@@ -113,7 +75,56 @@ def run(formula, pairs, results, wants_total):
         invalid = _first_invalid(weights)
         if wants_total and invalid < 0:
             _total_carefully(formula, arguments)
-    return arguments[6] if wants_total else None, invalid
+    return total if wants_total else None, invalid
+
+
+def _key(formula, x1, y, margin, weights, losses, grad1, grad2, grad_y):
+    """Return what tells the types of a loop's arguments apart."""
+    return (
+        formula,
+        weights is not None or type(margin) is np.ndarray,
+        x1.dtype.num,
+        type(y) is np.ndarray and y.dtype.num,
+        losses is None or losses.dtype.num,
+        grad1 is None or grad1.dtype.num,
+        grad2 is None or grad2.dtype.num,
+        grad_y is None or grad_y.dtype.num,
+    )
+
+
+def _loss_arguments(x1, x2, y, margin, weights, divisor, total, wants_total, losses, absent):
+    """Return the arguments of a loop without gradients, which are the first ones of a loop with them."""
+    size, has_targets, has_margins = x1.size, type(y) is np.ndarray, type(margin) is np.ndarray
+    arguments = (
+        x1,
+        x2,
+        y if has_targets else absent.computed,
+        0.0 if has_targets else y,
+        0.0 if has_margins else margin,
+        1 if divisor is None else divisor,
+        total,
+        wants_total,
+        absent.scores if losses is None else losses,
+        BLOCK if size < EVEN_FROM else chunk_length(size),
+        size >= LARGE_FROM,
+        launcher() if size >= PARALLEL_FROM and threads.may_run_parallel() else ONE_THREAD,
+    )
+    if not has_margins and weights is None:
+        return arguments + _ALL_ALIKE
+    margins = margin if has_margins else absent.computed
+    return *arguments, margins, absent.computed if weights is None else weights, divisor is None
+
+
+def _gradient_arguments(upstream, divisor, grad1, grad2, grad_y, absent):
+    """Return the arguments that a loop with gradients has besides."""
+    has_upstream = type(upstream) is np.ndarray
+    return (
+        upstream if has_upstream else absent.computed,
+        0.0 if has_upstream else upstream / (divisor or 1),
+        absent.scores if grad1 is None else grad1,
+        absent.scores if grad2 is None else grad2,
+        grad_y,
+    )
 
 
 def run_plain(formula, x1, x2, y, margin, divisor, upstream, losses, grad1, grad2, wants_total):
@@ -173,7 +184,7 @@ def _total_carefully(formula, arguments):
 
 def _sum_of_weights(weights):
     """Return the sum of weights, and the first one that is none, or -1."""
-    total, _ = run(Weights, Pairs(weights, weights, 0.0, 0.0), PairResults(), True)
+    total = run_plain(Weights, weights, weights, 0.0, 0.0, 1, 1.0, None, None, None, True)
     return float(total), -1 if math.isfinite(total) else _first_invalid(weights)
 
 
@@ -195,13 +206,13 @@ class Absent(NamedTuple):
 
 @functools.cache
 def _absent(dtype):
-    compute = dtype if dtype.itemsize > 2 else np.float32
+    compute = compute_dtype(dtype)
     return Absent(np.empty(0, dtype), np.empty(0, compute), np.zeros((), compute))
 
 
 def storage_dtype(dtype):
     """Return the dtype in which the loops take the scores of a loss: its own, unless it is a half they cannot read."""
-    return dtype if dtype.itemsize > 2 or converts_halves(dtype) else np.dtype(np.float32)
+    return dtype if converts_halves(dtype) else compute_dtype(dtype)
 
 
 def _flat(array):
@@ -465,8 +476,13 @@ def kernel(formula, wants_gradients, is_each=False):
         _write_totals(work.totals, chunk, high, low, weight_high, weight_low)
 
     @part
-    def run_chunks(work, divisor, by_weights, total, launch):
+    def run_chunks(
+        inputs, results, masks, numbers, size, length, is_large, launch, wants_total, divisor, by_weights, total
+    ):
         """Return whether a total is not finite, or overflowed on the way."""
+        work = Work(
+            inputs, masks[0], results, masks[1], *numbers, size, length, wants_total, is_large, stack_of(TOTALS, 0.0)
+        )
         chunks = -(-work.size // work.chunk_length)
         run_tasks(chunk_total, work, chunks, launch)
         high, low = _folded(work.totals, chunks, 0)
@@ -488,42 +504,24 @@ def kernel(formula, wants_gradients, is_each=False):
         margins, weights, by_weights,
     ):  # fmt: skip
         inputs, results = Inputs(x1, x2, y, None, margins, weights), Results(losses, None, None, None)
-        work = Work(
-            pointers(inputs),
-            are_given(Inputs(None, None, y, None, margins, weights)),
-            pointers(results),
-            are_given(results),
-            computed(x1, target),
-            computed(x1, 0.0),
-            computed(x1, margin),
-            size_of(x1),
-            length,
-            wants_total,
-            is_large,
-            stack_of(TOTALS, 0.0),
-        )
-        return run_chunks(work, divisor, by_weights, pointers((total,))[0], launch)
+        masks = are_given(Inputs(None, None, y, None, margins, weights)), are_given(results)
+        numbers = computed(x1, target), computed(x1, 0.0), computed(x1, margin)
+        return run_chunks(
+            pointers(inputs), pointers(results), masks, numbers, size_of(x1), length, is_large, launch,
+            wants_total, divisor, by_weights, pointers((total,))[0],
+        )  # fmt: skip
 
     def gradients(
         x1, x2, y, target, margin, divisor, total, wants_total, losses, length, is_large, launch,
         margins, weights, by_weights, upstream, above, grad1, grad2, grad_y,
     ):  # fmt: skip
         inputs, results = Inputs(x1, x2, y, upstream, margins, weights), Results(losses, grad1, grad2, grad_y)
-        work = Work(
-            pointers(inputs),
-            are_given(Inputs(None, None, y, upstream, margins, weights)),
-            pointers(results),
-            are_given(results),
-            computed(x1, target),
-            computed(x1, above),
-            computed(x1, margin),
-            size_of(x1),
-            length,
-            wants_total,
-            is_large,
-            stack_of(TOTALS, 0.0),
-        )
-        return run_chunks(work, divisor, by_weights, pointers((total,))[0], launch)
+        masks = are_given(Inputs(None, None, y, upstream, margins, weights)), are_given(results)
+        numbers = computed(x1, target), computed(x1, above), computed(x1, margin)
+        return run_chunks(
+            pointers(inputs), pointers(results), masks, numbers, size_of(x1), length, is_large, launch,
+            wants_total, divisor, by_weights, pointers((total,))[0],
+        )  # fmt: skip
 
     name = f"{formula.value.__module__} {formula.value.__name__} {wants_gradients} {is_each}"
     inputs = ("x1", "x2", "y", "margins", "weights", "upstream")

@@ -42,8 +42,8 @@ def call_address(typing_context, address, arguments):
             builder.ptrtoint(value, _WORD) if isinstance(value.type, ir.PointerType) else value
             for value in cgutils.unpack_tuple(builder, values[1])
         ]
-        kind = ir.FunctionType(ir.VoidType(), [_WORD] * len(words))
-        builder.call(builder.inttoptr(values[0], kind.as_pointer()), words)
+        function_type = ir.FunctionType(ir.VoidType(), [_WORD] * len(words))
+        builder.call(builder.inttoptr(values[0], function_type.as_pointer()), words)
         return context.get_dummy_value()
 
     return types.none(types.int64, arguments), generate

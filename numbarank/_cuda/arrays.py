@@ -1,4 +1,4 @@
-"""What the package needs of arrays, on CUDA devices: the twin of the CPU room's file of this name."""
+"""What the package needs of arrays, on CUDA devices: the twin of the CPU backend's file of this name."""
 
 import functools
 import math
@@ -10,6 +10,7 @@ from numbarank._cuda import dlpack, driver, foreign
 from numbarank._cuda.driver import cuda, inline
 from numbarank._cuda.memory import bits_dtype, converter, offset
 from numbarank._packages import LEGACY_DEFAULT_STREAM
+from numbarank._precision import compute_dtype
 
 wrap, wrap_writable, empty_beside, on_stream = (
     foreign.wrap,
@@ -18,7 +19,6 @@ wrap, wrap_writable, empty_beside, on_stream = (
     driver.on_stream,
 )
 FAN = 64
-_FLOAT32 = np.dtype(np.float32)
 
 
 def is_array(value):
@@ -77,7 +77,7 @@ def to_dlpack(array, *, stream=None, max_version=None, dl_device=None, copy=None
 
 
 def dlpack_device(array):
-    """Return the kind and the number of the device that an array is on, as DLPack counts them."""
+    """Return the type and the number of the device that an array is on, as DLPack counts them."""
     return dlpack.CUDA, driver.device_of(array)
 
 
@@ -114,7 +114,7 @@ def contiguous(array, shape, dtype):
 
 
 def overlap(array, other):
-    """Tell whether two arrays may share memory: whether the ranges of their addresses meet."""
+    """Tell whether two arrays may share memory: whether the ranges of their addresses overlap."""
     if not (array.size and other.size) or driver.device_of(array) != driver.device_of(other):
         return False
     (start, stop), (other_start, other_stop) = _extent(array), _extent(other)
@@ -248,8 +248,8 @@ def _number(number, k):
 
 @inline
 def _compare(a, b):
-    kind = type(a)
-    return a if a != a else kind(a > b) - kind(a < b)
+    number = type(a)
+    return a if a != a else number(a > b) - number(a < b)
 
 
 OPERATIONS = operator.add, operator.sub, operator.mul, operator.truediv, _compare
@@ -341,8 +341,3 @@ def bits(array):
     """Return a C-contiguous array as kernels and copies see it: bfloat16, which numba does not know, as its bits."""
     dtype = bits_dtype(array.dtype)
     return array if dtype == array.dtype else driver.reinterpret(array, tuple(array.shape), dtype)
-
-
-def compute_dtype(dtype):
-    """Return the dtype that kernels compute in: float32 for the two half types."""
-    return _FLOAT32 if dtype.itemsize == 2 and dtype.kind in "fV" else dtype

@@ -55,7 +55,7 @@ _set_name = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(("
 _given = {}
 
 
-class _Loan:
+class _Owner:
     """Memory of another package, given back when the last array on it is gone."""
 
     def __init__(self, managed):
@@ -82,7 +82,7 @@ def take(value):
     strides = tuple(s * dtype.itemsize for s in tensor.strides[: tensor.ndim]) if tensor.strides else None
     _set_name(id(capsule), _USED)
     address = (tensor.data or 0) + tensor.byte_offset
-    return address, shape, strides, dtype, 0, _Loan(managed), tensor.device_id
+    return address, shape, strides, dtype, 0, _Owner(managed), tensor.device_id
 
 
 def give(array, address, device):

@@ -1,4 +1,4 @@
-"""Reading, converting and writing inside kernels: the twin of the CPU room's file of this name.
+"""Reading, converting and writing inside kernels: the twin of the CPU backend's file of this name.
 
 A value is read from where it is: an array, a single cell on the device, or a number. Kernels are built from the
 functions that are chosen here, so one text serves every combination. Indices are unsigned: signed ones cost a division.
@@ -29,11 +29,11 @@ class Source(NamedTuple):
 
 
 @functools.cache
-def source(kind, compute, width):
+def source(element, compute, width):
     """Return how to read a number (None), or an array: (dtype, whether its one element stands for all)."""
-    if kind is None:
+    if element is None:
         return Source(_itself, _repeat(width))
-    dtype, is_cell = kind
+    dtype, is_cell = element
     convert = converter(dtype, compute)
 
     @inline
@@ -104,11 +104,11 @@ def _fill(width, convert):
 
 
 def _write(width, convert, dtype):
-    store, kind = vectors.storer(width), numba.from_dtype(dtype)
+    store, element = vectors.storer(width), numba.from_dtype(dtype)
 
     @inline
     def write(destination, group, values):
-        converted = cuda.local.array(width, kind)
+        converted = cuda.local.array(width, element)
         for j in range(width):
             converted[j] = convert(values[j])
         store(destination, group, converted)
@@ -155,10 +155,10 @@ def _compose(first, second):
     return both
 
 
-def _cast(kind):
+def _cast(number):
     @inline
     def cast(x):
-        return kind(x)
+        return number(x)
 
     return cast
 

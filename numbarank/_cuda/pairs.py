@@ -15,6 +15,7 @@ from numbarank._contract import PairResults, Pairs
 from numbarank._cuda import arrays, driver, memory, pool, vectors
 from numbarank._cuda.driver import THREADS, cuda, inline
 from numbarank._exact import Weights, corrected_quotient, two_product, two_sum, unless_zero
+from numbarank._precision import compute_dtype
 
 _DOWN = 2.0**-64
 _two_sum, _two_product, _unless_zero, _corrected_quotient = map(
@@ -23,7 +24,7 @@ _two_sum, _two_product, _unless_zero, _corrected_quotient = map(
 
 
 class Layout(NamedTuple):
-    """What kind of inputs a kernel reads, and of results it writes, in groups of how many."""
+    """Which inputs a kernel reads, and which dtypes of results it writes, in groups of how many."""
 
     scores: np.dtype
     target: tuple | None
@@ -38,7 +39,7 @@ class Layout(NamedTuple):
 def run(formula, pairs, results, wants_total):
     """Pass once over the pairs, fill the results, return total and invalid pair: see ``PairsBackend``."""
     x1, x2, y, margin, weights, upstream, divisor = pairs
-    compute, device = arrays.compute_dtype(x1.dtype), driver.device_of(x1)
+    compute, device = compute_dtype(x1.dtype), driver.device_of(x1)
     if x1.size == 0:
         return _total_of_nothing(compute, divisor, arrays.device_of(x1)) if wants_total else None, -1
     by_weights = divisor is None
@@ -49,7 +50,7 @@ def run(formula, pairs, results, wants_total):
         upstream /= divisor
     width = _width(x1.dtype, (x1, x2, y, margin, weights, upstream, *results))
     dtypes = tuple(None if result is None else result.dtype for result in results)
-    layout = Layout(x1.dtype, *map(_kind, (y, margin, weights, upstream, divisor)), dtypes, width)
+    layout = Layout(x1.dtype, *map(_element, (y, margin, weights, upstream, divisor)), dtypes, width)
     kernel = pairs_kernel(formula, layout, wants_total)
     blocks = driver.grid(-(-x1.size // width), device)
     values = (x1, x2, y, margin, weights, upstream, divisor, *results)
@@ -82,7 +83,8 @@ def _total_of_nothing(compute, divisor, device):
     return arrays.from_host(np.array(0.0 if divisor else math.nan, compute), device)
 
 
-def _kind(value):
+def _element(value):
+    """Return what tells how an input is read: its dtype, and whether it is a single element; None for a number."""
     return (value.dtype, value.ndim == 0) if arrays.is_array(value) else None
 
 
@@ -127,8 +129,8 @@ def _add_nothing(high, low, x):
 @inline
 def _weighted(weight, value):
     """Return a value times its weight, 0 for a weight of 0, or NaN for one that is negative or not finite."""
-    kind = type(weight)
-    return _unless_zero(weight, value * (weight if kind(0) <= weight < kind(math.inf) else kind(math.nan)))
+    number = type(weight)
+    return _unless_zero(weight, value * (weight if number(0) <= weight < number(math.inf) else number(math.nan)))
 
 
 @inline
@@ -156,8 +158,8 @@ def pairs_kernel(formula, layout, wants_total):
     add = (_add if may_overflow else _add_plainly) if wants_total else _add_nothing
     pass_over_pairs = _pass_over_pairs(formula, layout, add)
     total_again = _pass_over_pairs(formula, layout._replace(results=(None,) * 4), _add_scaled)
-    kinds = layout.target, layout.divisor, layout.upstream
-    prepare_target, prepare_divisor, prepare_upstream = (_source(layout, kind).prepare for kind in kinds)
+    inputs = layout.target, layout.divisor, layout.upstream
+    prepare_target, prepare_divisor, prepare_upstream = (_source(layout, element).prepare for element in inputs)
     divides_upstream = layout.upstream is None and layout.divisor is not None
 
     @cuda.jit
@@ -177,14 +179,14 @@ def pairs_kernel(formula, layout, wants_total):
                 THREADS, np.float64
             )  # on a line of its own, by which the simulator tells arrays apart
             high, low = _block_total(highs, lows, high, low)
-            unit = 1.0
+            scale = 1.0
             if may_overflow and not math.isfinite(high + low):
-                unit = _DOWN
+                scale = _DOWN
                 high, low, _, _ = total_again(x1, x2, y, margin, weights, upstream, 0, 0, 0, 0, thread, threads)
                 high, low = _block_total(highs, lows, high, low)
             block = cuda.blockIdx.x
             if cuda.threadIdx.x == 0:
-                partials[0, block], partials[1, block], partials[2, block] = high, low, unit
+                partials[0, block], partials[1, block], partials[2, block] = high, low, scale
             if has_weights:
                 weight_high, weight_low = _block_total(highs, lows, weight_high, weight_low)
                 if cuda.threadIdx.x == 0:
@@ -193,8 +195,8 @@ def pairs_kernel(formula, layout, wants_total):
     return pairs_kernel
 
 
-def _source(layout, kind, width=1):
-    return memory.source(kind, arrays.compute_dtype(layout.scores), width)
+def _source(layout, element, width=1):
+    return memory.source(element, compute_dtype(layout.scores), width)
 
 
 def _pass_over_pairs(formula, layout, add):
@@ -226,30 +228,30 @@ def _pass_over_pairs(formula, layout, add):
 def _compute_pairs(formula, layout, width, add):
     """Return the device function that reads some neighbouring pairs, writes what is wanted and adds their losses."""
     value, slope = inline(formula.value), inline(formula.slope)
-    compute = arrays.compute_dtype(layout.scores)
+    compute = compute_dtype(layout.scores)
     has_margins, has_weights = layout.margin is not None, layout.weights is not None
     fill_scores = _source(layout, (layout.scores, False), width).fill
-    kinds = layout.target, layout.margin, layout.weights, layout.upstream
-    fill_target, fill_margin, fill_weights, fill_upstream = (_source(layout, kind, width).fill for kind in kinds)
+    inputs = layout.target, layout.margin, layout.weights, layout.upstream
+    fill_target, fill_margin, fill_weights, fill_upstream = (_source(layout, one, width).fill for one in inputs)
     write_losses, write_grad1, write_grad2, write_grad_y = (memory.sink(d, compute, width) for d in layout.results)
-    kind = numba.from_dtype(compute)
+    number = numba.from_dtype(compute)
 
     @inline
     def compute_pairs(sums, x1, x2, y, margin, weights, upstream, losses, grad1, grad2, grad_y, group):
         high, low, weight_high, weight_low = sums
-        a, b = cuda.local.array(width, kind), cuda.local.array(width, kind)
-        c, u = cuda.local.array(width, kind), cuda.local.array(width, kind)
-        loss, by_x1 = cuda.local.array(width, kind), cuda.local.array(width, kind)
-        by_x2, by_y = cuda.local.array(width, kind), cuda.local.array(width, kind)
+        a, b = cuda.local.array(width, number), cuda.local.array(width, number)
+        c, u = cuda.local.array(width, number), cuda.local.array(width, number)
+        loss, by_x1 = cuda.local.array(width, number), cuda.local.array(width, number)
+        by_x2, by_y = cuda.local.array(width, number), cuda.local.array(width, number)
         fill_scores(a, x1, group)
         fill_scores(b, x2, group)
         fill_target(c, y, group)
         fill_upstream(u, upstream, group)
         if has_margins:
-            m = cuda.local.array(width, kind)
+            m = cuda.local.array(width, number)
             fill_margin(m, margin, group)
         if has_weights:
-            w = cuda.local.array(width, kind)
+            w = cuda.local.array(width, number)
             fill_weights(w, weights, group)
         for j in range(width):
             distance = m[j] if has_margins else margin
@@ -291,18 +293,18 @@ def finish_kernel(by_weights):
         highs = cuda.shared.array(THREADS, np.float64)
         lows = cuda.shared.array(THREADS, np.float64)  # on a line of its own, by which the simulator tells arrays apart
         high, low = total(highs, lows, partials, 0, blocks, 1.0)
-        unit = 1.0
+        scale = 1.0
         if not math.isfinite(high + low):
             high, low = total(highs, lows, partials, 0, blocks, _DOWN)
-            unit = _DOWN
+            scale = _DOWN
         low = low if math.isfinite(high) else 0.0
         if by_weights:
-            weight_high, weight_low = total(highs, lows, partials, 3, blocks, unit)
+            weight_high, weight_low = total(highs, lows, partials, 3, blocks, scale)
             guess = high / weight_high
             product, error = _two_product(guess, weight_high)
             quotient = _corrected_quotient(guess, product, error, high, low, weight_high, weight_low)
         else:
-            quotient = (high + low) / (divisor * unit)
+            quotient = (high + low) / (divisor * scale)
         if cuda.threadIdx.x == 0:
             result[0] = quotient
 

@@ -44,7 +44,7 @@ class _Workspace:
 
 @contextlib.contextmanager
 def workspace(device, stream, *shapes):
-    """Lend uninitialised float64 arrays on the current device to what is queued on a stream meanwhile."""
+    """Yield uninitialised float64 arrays on the current device, for what is queued on a stream meanwhile."""
     key = device, driver.stream_pointer(stream)
     found = _kept.workspaces.pop(key, None) or _Workspace()
     if key[1]:  # the driver may give the handle to another stream, while the last use is still queued

@@ -13,7 +13,7 @@ from numbarank._cuda.driver import intrinsic
 
 BYTES = 16
 _GLOBAL = 1
-# by size: the PTX type, the registers that it takes, and their kind
+# by size: the PTX type, the registers that it takes, and their constraint in assembly
 _ACCESSES = {
     2: ("u16", 1, ir.IntType(16), "h"),
     4: ("u32", 1, ir.IntType(32), "r"),
@@ -69,7 +69,7 @@ def storer(width):
 
 
 def _accesses(context, builder, array, arguments, width):
-    """Return the type of an element, and the accesses that a group takes: kind, address and number of elements."""
+    """Return the type of an element, and of each access that a group takes: how, where, and how many elements."""
     element = context.get_data_type(array.dtype)
     itemsize = array.dtype.bitwidth // 8
     count = min(BYTES // itemsize, width)
@@ -85,13 +85,13 @@ def _accesses(context, builder, array, arguments, width):
 
 def _load(builder, access, place):
     """Return the registers of an access: one, or a vector."""
-    name, count, register, kind = access
+    name, count, register, constraint = access
     outputs = ", ".join(f"${j}" for j in range(count))
     result = ir.LiteralStructType([register] * count) if count > 1 else register
     loaded = builder.asm(
         ir.FunctionType(result, [place.type]),
         f"ld.global.nc.L1::no_allocate.{name} {_group(outputs, count)}, [${count}];",
-        ",".join([f"={kind}"] * count + ["l"]),
+        ",".join([f"={constraint}"] * count + ["l"]),
         [place],
         side_effect=False,
     )
@@ -104,14 +104,14 @@ def _load(builder, access, place):
 
 
 def _store(builder, access, place, vector):
-    name, count, register, kind = access
+    name, count, register, constraint = access
     words = _bitcast(builder, vector, ir.VectorType(register, count))
     words = [builder.extract_element(words, ir.IntType(32)(j)) for j in range(count)]
     inputs = ", ".join(f"${j + 1}" for j in range(count))
     builder.asm(
         ir.FunctionType(ir.VoidType(), [place.type, *(word.type for word in words)]),
         f"st.global.cs.{name} [$0], {_group(inputs, count)};",
-        ",".join(["l"] + [kind] * count),
+        ",".join(["l"] + [constraint] * count),
         [place, *words],
         side_effect=True,
     )
@@ -121,5 +121,5 @@ def _group(registers, count):
     return f"{{{registers}}}" if count > 1 else registers
 
 
-def _bitcast(builder, value, kind):
-    return value if value.type == kind else builder.bitcast(value, kind)
+def _bitcast(builder, value, to):
+    return value if value.type == to else builder.bitcast(value, to)

@@ -46,10 +46,17 @@ def mean_loss(x1, x2, y):
 loss, gradients = jax.jit(jax.value_and_grad(mean_loss, argnums=(0, 1)))(x1, x2, y)
 jax.block_until_ready(gradients)
 """
-GRADIENTS = f"""{PAIRS}
+
+
+def on_pairs(calls):
+    """Return the source of a program that makes calls on 1,000 pairs, the last of which gives ``loss``."""
+    return f"{PAIRS}{calls}{FINISH}"
+
+
+GRADIENTS = on_pairs("""
 import numbarank
 loss, gradients = numbarank.margin_ranking_loss_and_grad(x1, x2, y)
-{FINISH}"""
+""")
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,9 @@ class Program:
 
 
 PEERS = {
-    "jax": Program(PAIRS + JAX + FINISH),
-    "torch": Program(PAIRS + IMPORT_TORCH + BACKWARD + FINISH),
-    "torch.compile": Program(PAIRS + IMPORT_TORCH + COMPILE + BACKWARD + FINISH),
+    "jax": Program(on_pairs(JAX)),
+    "torch": Program(on_pairs(IMPORT_TORCH + BACKWARD)),
+    "torch.compile": Program(on_pairs(IMPORT_TORCH + COMPILE + BACKWARD)),
 }
 EMPTY_FUNCTION = """
 import numba
@@ -81,9 +88,9 @@ numba.njit("float64(float64)")(lambda number: number)
 """
 LOSS = "\nloss = 1\n"
 FLOORS = {  # what our own first call cannot do without
-    "NumPy alone": Program(PAIRS + LOSS + FINISH),
-    "import numba": Program(PAIRS + "import numba" + LOSS + FINISH),
-    "numba, an empty function": Program(PAIRS + EMPTY_FUNCTION + LOSS + FINISH),
+    "NumPy alone": Program(on_pairs(LOSS)),
+    "import numba": Program(on_pairs("import numba" + LOSS)),
+    "numba, an empty function": Program(on_pairs(EMPTY_FUNCTION + LOSS)),
 }
 
 

@@ -18,7 +18,7 @@ ROW = 64
 LINE = 64 // WORD.itemsize
 PAGE = 4096 // WORD.itemsize
 BLOCK = 4096
-CEILING = "ceiling"
+ROOFLINE = "roofline"
 
 
 def _element(context, builder, array_type, array, index):
@@ -117,7 +117,7 @@ def kernels(reads, writes, parallel=True):
     """
     threads = ("serial", "parallel") if parallel else ("serial",)
     choices = itertools.product(threads, ("", "prefetch"), ("", "past caches") if writes else ("",))
-    return {", ".join(filter(None, (CEILING, *words))): _prepared(words, reads, writes) for words in choices}
+    return {", ".join(filter(None, (ROOFLINE, *words))): _prepared(words, reads, writes) for words in choices}
 
 
 def _prepared(words, reads, writes):
@@ -141,4 +141,4 @@ def device_copy(size):
 
     source = cuda.to_device(np.zeros(max(size // 2, 1), np.uint8))
     destination = cuda.device_array_like(source)
-    return {f"{CEILING}, device copy": functools.partial(destination.copy_to_device, source)}
+    return {f"{ROOFLINE}, device copy": functools.partial(destination.copy_to_device, source)}

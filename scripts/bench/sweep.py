@@ -39,7 +39,7 @@ class Sweep:
         """Return a number of pairs or items, fewer if this is only to try the script."""
         return max(1, count // self._shrink)
 
-    def measure(self, work, size, names, setting=FLOAT32, ceiling=False, rotate=False):
+    def measure(self, work, size, names, setting=FLOAT32, with_roofline=False, rotate=False):
         """Time implementations on the same random pairs and return their Times by name.
 
         Parameters
@@ -49,8 +49,8 @@ class Sweep:
             How many pairs.
         names : sequence of str
             Who takes part; who is not installed, or cannot, is left out.
-        ceiling : bool
-            Whether the bare kernels of :mod:`roofline` take part too; they appear as their fastest, by 'ceiling'.
+        with_roofline : bool
+            Whether the bare kernels of :mod:`roofline` take part too; they appear as their fastest, by 'roofline'.
         rotate : bool
             Whether several sets of pairs are taken in turn, so that no cache holds those that come next.
         """
@@ -59,16 +59,16 @@ class Sweep:
         sets = [Pairs.random(size, setting, seed) for seed in range(count)]
         allowed = [name for name in dict.fromkeys(names) if name.startswith(OURS) or name in self.options.peers]
         candidates = self._candidates(work, sets, allowed, setting)
-        if ceiling:
+        if with_roofline:
             candidates += self._bare_kernels(work, sets, setting)
         times = self._interleave(candidates)
-        kernels = [taken for name, taken in times.items() if name.startswith(roofline.CEILING)]
+        kernels = [taken for name, taken in times.items() if name.startswith(roofline.ROOFLINE)]
         fastest = min(kernels, key=lambda taken: taken.median, default=None)
         for candidate in candidates:
             clock = "events" if candidate.clock is event_clock else "host"
             conditions = {**vars(setting), "sets_of_buffers": count, "clock": clock}
             self._keep(work, size, candidate.name, times, bytes_moved, fastest, **conditions)
-        return times | ({roofline.CEILING: fastest} if kernels else {})
+        return times | ({roofline.ROOFLINE: fastest} if kernels else {})
 
     def compare(self, work, size, calls):
         """Time calls on the CPU by name, keep their rows, and return their Times by name."""
@@ -86,7 +86,7 @@ class Sweep:
             print(f"left out: {name}: {reason}", flush=True)
         self.left_out[name] = reason
 
-    def _keep(self, work, size, name, times, bytes_moved=None, ceiling=None, **conditions):
+    def _keep(self, work, size, name, times, bytes_moved=None, fastest_kernel=None, **conditions):
         taken = times[name]
         figures = {
             "median_seconds": taken.median,
@@ -96,10 +96,10 @@ class Sweep:
             "first_call_seconds": taken.first_call,
             "bytes": bytes_moved,
             "gb_per_s": bytes_moved and bytes_moved / taken.median / 1e9,
-            "share_of_ceiling": ceiling and ceiling.median / taken.median,
+            "share_of_roofline": fastest_kernel and fastest_kernel.median / taken.median,
             "times_numbarank": taken.median / times[OURS].median if OURS in times else None,
         }
-        self.rows.append({"work": work, "pairs": size, "contestant": name, **conditions, **figures})
+        self.rows.append({"work": work, "pairs": size, "peer": name, **conditions, **figures})
 
     def _candidates(self, work, sets, names, setting):
         candidates, expected = [], None

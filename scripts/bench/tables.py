@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .roofline import CEILING
+from .roofline import ROOFLINE
 
 UNITS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
@@ -35,26 +35,26 @@ def size_table(rows):
     memory = f"from memory: {sets} sets of buffers in turn" if sets > 1 else "the same buffers each time"
     lines = [
         f"{first['work']}, {counted(first['pairs'])} ({memory})",
-        f"{'':<40}{'median':>10}{'20%':>10}{'80%':>10}{'GB/s':>10}{'of ceiling':>12}{'times ours':>12}",
+        f"{'':<40}{'median':>10}{'20%':>10}{'80%':>10}{'GB/s':>10}{'of roofline':>12}{'times ours':>12}",
     ]
     ranked = sorted(rows, key=lambda row: row["median_seconds"])
-    kernels = [row for row in ranked if row["contestant"].startswith(CEILING)]
+    kernels = [row for row in ranked if row["peer"].startswith(ROOFLINE)]
     return lines + [_size_line(row) for row in ranked if row not in kernels[1:]]
 
 
 def _size_line(row):
     times = "".join(f"{seconds(row[name]):>10}" for name in ("median_seconds", "p20_seconds", "p80_seconds"))
-    share = "" if row["share_of_ceiling"] is None else f"{row['share_of_ceiling']:.2f}"
+    share = "" if row["share_of_roofline"] is None else f"{row['share_of_roofline']:.2f}"
     ours = "" if row["times_numbarank"] is None else f"{row['times_numbarank']:.2f}"
-    return f"{row['contestant']:<40}{times}{row['gb_per_s']:>10.3g}{share:>12}{ours:>12}"
+    return f"{row['peer']:<40}{times}{row['gb_per_s']:>10.3g}{share:>12}{ours:>12}"
 
 
 def first_calls(rows):
     """Return, as lines, the longest first call of each implementation: most of it is compilation."""
     longest = {}
     for row in rows:
-        if not row["contestant"].startswith(CEILING):
-            key = (row["work"], row["contestant"])
+        if not row["peer"].startswith(ROOFLINE):
+            key = (row["work"], row["peer"])
             longest[key] = max(longest.get(key, 0), row["first_call_seconds"])
     lines = [f"  {work:<12}{name:<26}{seconds(taken):>10}" for (work, name), taken in longest.items()]
     return ["first call, compilation included, never part of the above (the longest over all sizes)", *lines]

@@ -169,7 +169,7 @@ def refused(value, place="input1"):
 
 
 @pytest.mark.parametrize("place", ["input1", "input2", "target", "scores", "qid"])
-def test_a_tensor_that_requires_a_gradient_is_sent_to_its_edge(place):
+def test_a_tensor_that_requires_a_gradient_is_sent_to_its_integration(place):
     tensor = torch_tensor([1.0, 0.0, 1.0]).requires_grad_()
     message = refused(tensor, place)
     assert "numbarank.torch.margin_ranking_loss or numbarank.torch.pairwise_hinge_loss" in message
@@ -205,15 +205,15 @@ def test_a_tensor_that_is_negated_when_it_is_read_is_refused():
     assert nr.margin_ranking_loss(tensor.resolve_neg(), [0.0, 0.0, 0.0], -1, reduction="sum") == 4
 
 
-@pytest.mark.parametrize("kind", ["sparse", "meta", "complex", "float8"])
-def test_tensors_without_ordinary_memory_are_refused(kind):
+@pytest.mark.parametrize("name", ["sparse", "meta", "complex", "float8"])
+def test_tensors_without_ordinary_memory_are_refused(name):
     torch = imported("torch")
     tensor = {
         "sparse": lambda: torch.ones(3).to_sparse(),
         "meta": lambda: torch.ones(3, device="meta"),
         "complex": lambda: torch.ones(3, dtype=torch.complex64),
         "float8": lambda: torch.ones(3, dtype=torch.float8_e5m2),
-    }[kind]()
+    }[name]()
     with pytest.raises((TypeError, ValueError, BufferError), match=r"^input2 (is a torch\.Tensor|has dtype complex)"):
         nr.margin_ranking_loss(X1, tensor, Y)
 
@@ -244,7 +244,7 @@ def test_an_array_that_jax_deleted_is_refused():
 
 
 @pytest.mark.parametrize("place", ["input1", "target", "scores", "qid"])
-def test_a_dask_array_is_sent_to_its_edge(place):
+def test_a_dask_array_is_sent_to_its_integration(place):
     dask = imported("dask.array")
     message = refused(dask.ones(3), place)
     assert message.startswith(f"{place} is a dask array; use the function of the same name of numbarank.dask")
@@ -403,7 +403,7 @@ def waits(log):
     return [entry for entry in log if not isinstance(entry, int)]
 
 
-def package(name, kind, current_stream, monkeypatch):
+def package(name, array_type, current_stream, monkeypatch):
     """Load a package whose arrays are on the device, in host memory that stands for it."""
 
     class Array:
@@ -457,7 +457,7 @@ def package(name, kind, current_stream, monkeypatch):
         uint8="uint8",
         cuda=types.SimpleNamespace(**current),
     )
-    setattr(module, kind, Array)
+    setattr(module, array_type, Array)
     monkeypatch.setitem(sys.modules, name, module)
     return module
 
@@ -478,7 +478,7 @@ def either(request):
 
 
 @simulated
-def test_the_same_kind_comes_out(driver, either):
+def test_the_same_array_type_comes_out(driver, either):
     x1, x2, y = (either.Array(a.copy()) for a in (X1, X2, Y))
     loss = nr.margin_ranking_loss(x1, x2, y, 0.5)
     assert type(loss) is either.Array
@@ -495,22 +495,22 @@ def test_the_same_kind_comes_out(driver, either):
 
 
 @simulated
-def test_the_loss_is_of_the_first_kind_and_each_gradient_of_its_inputs(driver, torch, cupy):
+def test_the_loss_has_the_first_array_type_and_each_gradient_its_inputs(driver, torch, cupy):
     numbas = put(X1.copy(), "cuda")
-    for x1, x2, y, kind in (
+    for x1, x2, y, expected in (
         (torch.Array(X1.copy()), cupy.Array(X2.copy()), numbas, torch.Array),
         (cupy.Array(X1.copy()), numbas, torch.Array(Y.copy()), cupy.Array),
         (numbas, torch.Array(X2.copy()), 1, driver.DeviceArray),
         (nr.Tensor(numbas), torch.Array(X2.copy()), 1, nr.Tensor),
     ):
         loss, gradients = nr.margin_ranking_loss_and_grad(x1, x2, y)
-        assert type(loss) is type(gradients[0]) is kind
-        assert type(gradients[1]) is (type(x2) if kind is not nr.Tensor else kind)
-        assert type(nr.margin_ranking_loss(x1, x2, y)) is kind
+        assert type(loss) is type(gradients[0]) is expected
+        assert type(gradients[1]) is (type(x2) if expected is not nr.Tensor else expected)
+        assert type(nr.margin_ranking_loss(x1, x2, y)) is expected
 
 
 @simulated
-def test_a_number_has_no_kind(driver, either):
+def test_a_number_has_no_array_type(driver, either):
     loss = nr.margin_ranking_loss(3.0, either.Array(np.array(2.0)), -1)
     assert type(loss) is either.Array
     assert_same(loss.array, np.array(1.0))
@@ -628,7 +628,7 @@ def test_numbas_results_stay_on_the_stream_and_keep_it_alive(driver):
 
 
 @simulated
-def test_inputs_on_two_streams_meet_on_the_first(driver, torch, cupy):
+def test_inputs_on_two_streams_are_read_on_the_first(driver, torch, cupy):
     x1, x2, y = put(X1.copy(), "cuda"), torch.Array(X2.copy()), cupy.Array(Y.copy())
     losses = nr.margin_ranking_loss(x1, x2, y, reduction="none")
     assert set(launches(driver.log)) == {7}
@@ -669,9 +669,9 @@ def test_buffers_come_back_as_they_are(driver, either):
 @simulated
 def test_groups_are_put_on_a_device_once_for_each_stream(driver, torch, cupy):
     queries = nr.Groups(group=[1, 2])
-    for kind, stream, waited in ((torch.Array, 7, True), (cupy.Array, 9, True), (torch.Array, 7, False)):
+    for array_type, stream, waited in ((torch.Array, 7, True), (cupy.Array, 9, True), (torch.Array, 7, False)):
         driver.log.clear()
-        scores = kind(X1.copy())
+        scores = array_type(X1.copy())
         nr.pairwise_hinge_loss(scores, scores, group=queries)
         assert set(launches(driver.log)) == {stream}
         assert waits(driver.log) == [(stream, "waits for", 0)] * waited

@@ -18,7 +18,7 @@ torch = imported("torch")
 
 from torch.nn import functional as F  # noqa: E402
 
-import numbarank.torch as edge  # noqa: E402
+import numbarank.torch as nr_torch  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cpu")
 
@@ -89,7 +89,7 @@ def test_torchs_samples_give_torchs_values_and_gradients(dtype):
     shapes = set()
     for tensors, settings in samples(dtype):
         ours, theirs = leaves(tensors), leaves(tensors)
-        loss, expected = edge.margin_ranking_loss(*ours, **settings), F.margin_ranking_loss(*theirs, **settings)
+        loss, expected = nr_torch.margin_ranking_loss(*ours, **settings), F.margin_ranking_loss(*theirs, **settings)
         is_broadcast = any(tensor.shape != torch.broadcast_shapes(*(t.shape for t in tensors)) for tensor in tensors)
         if is_broadcast:  # such gradients are sums, which are not promised to the bit
             torch.testing.assert_close([loss, *backward(loss, ours)], [expected, *backward(expected, theirs)])
@@ -106,7 +106,7 @@ def test_half_samples_are_rounded_once_where_torch_rounds_often(dtype):
     count = 0
     for tensors, settings in samples(dtype):
         ours, wide = leaves(tensors), leaves(tensors, torch.float32)
-        loss, expected = edge.margin_ranking_loss(*ours, **settings), F.margin_ranking_loss(*wide, **settings)
+        loss, expected = nr_torch.margin_ranking_loss(*ours, **settings), F.margin_ranking_loss(*wide, **settings)
         assert loss.dtype is dtype
         assert_within(array(loss), array(expected.to(dtype)), 0 if settings["reduction"] == "none" else 1)
         for mine, other in zip(backward(loss, ours), backward(expected, wide), strict=True):
@@ -119,7 +119,7 @@ def test_half_samples_are_rounded_once_where_torch_rounds_often(dtype):
 def test_integer_samples_count_as_float64(dtype):
     count = 0
     for tensors, settings in samples(dtype):
-        loss = edge.margin_ranking_loss(*tensors, **settings)
+        loss = nr_torch.margin_ranking_loss(*tensors, **settings)
         expected = F.margin_ranking_loss(*(tensor.double() for tensor in tensors), **settings)
         assert_within(array(loss), array(expected), 0 if settings["reduction"] == "none" else 4)
         count += 1
@@ -133,7 +133,7 @@ def test_what_torch_refuses_is_refused():
     assert len(errors) >= 2
     for sample in errors:
         with pytest.raises(ValueError, match=r"reduction is 'abc'|same number of dimensions"):
-            edge.margin_ranking_loss(sample.input, *sample.args, **sample.kwargs)
+            nr_torch.margin_ranking_loss(sample.input, *sample.args, **sample.kwargs)
 
 
 def test_torchs_module_samples():
@@ -142,7 +142,7 @@ def test_torchs_module_samples():
     inputs = info.module_inputs_func(info, "cpu", torch.float32, requires_grad=True, training=True)
     for sample in inputs:
         settings, tensors = sample.constructor_input.kwargs, sample.forward_input.args
-        criterion, theirs = edge.MarginRankingLoss(**settings), torch.nn.MarginRankingLoss(**settings)
+        criterion, theirs = nr_torch.MarginRankingLoss(**settings), torch.nn.MarginRankingLoss(**settings)
         scores = list(tensors[:2])
         loss, expected = criterion(*tensors), theirs(*tensors)
         assert_torchs(loss, scores, expected, scores, criterion.reduction)
@@ -162,7 +162,7 @@ def test_special_values_and_upstream_gradients(margin, create_graph):
     grid = torch.tensor(list(itertools.product(SPECIAL, SPECIAL, [1.0, -1.0])), dtype=torch.float32).T.contiguous()
     upstream = torch.tensor(SPECIAL).repeat(grid.shape[1])[: grid.shape[1]]
     ours, theirs = leaves(grid), leaves(grid)
-    loss = edge.margin_ranking_loss(*ours, margin, reduction="none")
+    loss = nr_torch.margin_ranking_loss(*ours, margin, reduction="none")
     expected = F.margin_ranking_loss(*theirs, margin, reduction="none")
     assert_same(array(loss), array(expected))
     mine = backward(loss, ours, upstream, create_graph=create_graph)
@@ -175,7 +175,7 @@ def test_special_values_and_upstream_gradients(margin, create_graph):
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_a_factor_of_the_loss(factor, reduction):
     ours, theirs = pairs(), pairs()
-    loss = edge.margin_ranking_loss(*ours, MARGIN, reduction=reduction) * factor
+    loss = nr_torch.margin_ranking_loss(*ours, MARGIN, reduction=reduction) * factor
     expected = F.margin_ranking_loss(*theirs, MARGIN, reduction=reduction) * factor
     for mine, other in zip(backward(loss, ours), backward(expected, theirs), strict=True):
         assert_within(array(mine), array(other), 1)
@@ -185,7 +185,7 @@ def test_a_factor_of_the_loss(factor, reduction):
 @pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 2)], ids=str)
 def test_only_some_inputs_require_a_gradient(wanted, reduction):
     results = []
-    for loss in (edge.margin_ranking_loss, F.margin_ranking_loss):
+    for loss in (nr_torch.margin_ranking_loss, F.margin_ranking_loss):
         inputs = [tensor.detach() for tensor in pairs(dtype=torch.float32)]
         for i in wanted:
             inputs[i].requires_grad_()
@@ -201,14 +201,14 @@ def test_only_some_inputs_require_a_gradient(wanted, reduction):
 def test_integer_targets(dtype):
     x1, x2, y = pairs(dtype=torch.float32)
     target = y.detach().to(dtype)
-    loss, expected = edge.margin_ranking_loss(x1, x2, target), F.margin_ranking_loss(x1, x2, target)
+    loss, expected = nr_torch.margin_ranking_loss(x1, x2, target), F.margin_ranking_loss(x1, x2, target)
     assert_torchs(loss, (x1, x2), expected, (x1, x2), "mean")
 
 
 def test_a_target_without_dimensions_stands_for_every_pair():
     x1, x2, _ = pairs()
     one = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
-    loss = edge.margin_ranking_loss(x1, x2, one, MARGIN, reduction="sum")
+    loss = nr_torch.margin_ranking_loss(x1, x2, one, MARGIN, reduction="sum")
     expected = F.margin_ranking_loss(x1, x2, torch.broadcast_to(one, x1.shape), MARGIN, reduction="sum")
     torch.testing.assert_close([loss, *backward(loss, (x1, x2, one))], [expected, *backward(expected, (x1, x2, one))])
 
@@ -225,7 +225,7 @@ VIEWS = {
 def test_views(view):
     shape, make = VIEWS[view]
     ours, theirs = pairs(shape), pairs(shape)
-    loss = edge.margin_ranking_loss(*map(make, ours), MARGIN, reduction="none")
+    loss = nr_torch.margin_ranking_loss(*map(make, ours), MARGIN, reduction="none")
     expected = F.margin_ranking_loss(*map(make, theirs), MARGIN, reduction="none")
     torch.testing.assert_close(loss, expected, rtol=0, atol=0)
     torch.testing.assert_close(backward(loss, ours), backward(expected, theirs))
@@ -234,14 +234,14 @@ def test_views(view):
 @every_reduction
 def test_no_pairs(reduction):
     ours, theirs = pairs((0, 3)), pairs((0, 3))
-    loss = edge.margin_ranking_loss(*ours, reduction=reduction)
+    loss = nr_torch.margin_ranking_loss(*ours, reduction=reduction)
     expected = F.margin_ranking_loss(*theirs, reduction=reduction)
     assert_torchs(loss, ours, expected, theirs, reduction)
 
 
 def test_the_same_tensor_twice():
     x, _, y = pairs()
-    edge.margin_ranking_loss(x, x, y, MARGIN).backward()
+    nr_torch.margin_ranking_loss(x, x, y, MARGIN).backward()
     assert_same(array(x.grad), np.zeros(7))
 
 
@@ -250,16 +250,16 @@ def test_memory_is_shared_and_left_alone():
     tensors = [tensor.detach() for tensor in pairs()]
     before = [tensor.clone() for tensor in tensors]
     for tensor in tensors:
-        assert edge._array(tensor).__array_interface__["data"][0] == tensor.data_ptr()
+        assert nr_torch._array(tensor).__array_interface__["data"][0] == tensor.data_ptr()
     with torch.inference_mode():
-        edge.margin_ranking_loss(*(tensor + 0 for tensor in tensors))
-    edge.margin_ranking_loss(*tensors)
+        nr_torch.margin_ranking_loss(*(tensor + 0 for tensor in tensors))
+    nr_torch.margin_ranking_loss(*tensors)
     torch.testing.assert_close(tensors, before, rtol=0, atol=0)
 
 
 def test_inputs_changed_in_place_are_noticed():
     x1, x2, y = (tensor.detach() for tensor in pairs())
-    loss = edge.margin_ranking_loss(x1.requires_grad_(), x2, y)
+    loss = nr_torch.margin_ranking_loss(x1.requires_grad_(), x2, y)
     x2.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
@@ -283,12 +283,12 @@ EACH = {
     "broadcast pairs": ([(1, 3)] * 3, 3.0, COLUMN * ROW),
     "pairs without axes": ([()] * 3, torch.tensor(3.0), torch.tensor(0.5)),
 }
-every_kind = pytest.mark.parametrize("kind", EACH)
+every_case = pytest.mark.parametrize("name", EACH)
 
 
-def case(kind):
+def case(name):
     """Leaves for the pairs, a margin and weights."""
-    shapes, margin, weights = EACH[kind]
+    shapes, margin, weights = EACH[name]
     return [pairs(shape, seed=seed)[seed] for seed, shape in enumerate(shapes)], margin, weights
 
 
@@ -306,10 +306,10 @@ def in_torch(inputs, margin, weights, reduction):
 
 
 @every_reduction
-@every_kind
-def test_weights_and_margins_give_torchs_values_and_gradients(kind, reduction):
-    (ours, margin, weights), (theirs, *_) = case(kind), case(kind)
-    loss = edge.margin_ranking_loss(*ours, margin, reduction=reduction, weights=weights)
+@every_case
+def test_weights_and_margins_give_torchs_values_and_gradients(name, reduction):
+    (ours, margin, weights), (theirs, *_) = case(name), case(name)
+    loss = nr_torch.margin_ranking_loss(*ours, margin, reduction=reduction, weights=weights)
     expected = in_torch(theirs, margin, weights, reduction)
     upstream = expected.detach() + 2
     torch.testing.assert_close(loss, expected)
@@ -317,14 +317,14 @@ def test_weights_and_margins_give_torchs_values_and_gradients(kind, reduction):
 
 
 @every_reduction
-@every_kind
-def test_weighted_gradients_of_gradients_are_torchs(kind, reduction):
+@every_case
+def test_weighted_gradients_of_gradients_are_torchs(name, reduction):
     def here(inputs, margin, weights, reduction):
-        return edge.margin_ranking_loss(*inputs, margin, reduction=reduction, weights=weights)
+        return nr_torch.margin_ranking_loss(*inputs, margin, reduction=reduction, weights=weights)
 
     results = []
     for loss in (in_torch, here):
-        inputs, margin, weights = case(kind)
+        inputs, margin, weights = case(name)
         value = loss(inputs, margin, weights, reduction)
         upstream = torch.full_like(value, 3.0, requires_grad=True)
         first = backward(value, inputs, upstream, create_graph=True)
@@ -337,7 +337,7 @@ def test_weighted_gradients_of_gradients_are_torchs(kind, reduction):
 @every_reduction
 def test_weighted_gradcheck_and_gradgradcheck(reduction):
     inputs, margin, weights = case("both")
-    loss = functools.partial(edge.margin_ranking_loss, margin=margin, reduction=reduction, weights=weights)
+    loss = functools.partial(nr_torch.margin_ranking_loss, margin=margin, reduction=reduction, weights=weights)
     assert torch.autograd.gradcheck(loss, inputs)
     assert torch.autograd.gradgradcheck(loss, inputs)
 
@@ -348,7 +348,7 @@ def test_a_pair_of_weight_0_has_gradients_of_0_whatever_it_holds(reduction, crea
     nan, inf = float("nan"), float("inf")
     x1, x2, y = doubles(inf, 1, nan, 0, 1), doubles(1, inf, 0, 0, 2), doubles(1, 1, 1, nan, 1)
     margin, inputs = doubles(0, nan, 0, inf, 0.5), leaves((x1, x2, y))
-    loss = edge.margin_ranking_loss(*inputs, margin, reduction=reduction, weights=doubles(0, 0, 0, 0, 2))
+    loss = nr_torch.margin_ranking_loss(*inputs, margin, reduction=reduction, weights=doubles(0, 0, 0, 0, 2))
     upstream = torch.ones_like(loss)
     if reduction == "none":
         upstream[:4] = inf
@@ -364,7 +364,7 @@ def test_a_pair_of_weight_0_has_gradients_of_0_whatever_it_holds(reduction, crea
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_weights_that_are_all_0_have_no_mean_and_no_gradients(create_graph):
     inputs, upstream = pairs(), torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
-    loss = edge.margin_ranking_loss(*inputs, 1.0, weights=torch.zeros(7))
+    loss = nr_torch.margin_ranking_loss(*inputs, 1.0, weights=torch.zeros(7))
     first = backward(loss, inputs, upstream, create_graph=create_graph)
     assert torch.isnan(loss) and not any(gradient.any() for gradient in first)
     if create_graph:
@@ -375,7 +375,7 @@ def test_weights_that_are_all_0_have_no_mean_and_no_gradients(create_graph):
 def test_weights_may_add_up_to_more_than_half_types_can_hold(create_graph):
     x1, x2, y = pairs((70_000,), torch.float16)
     weights = torch.full((70_000,), 2.0, dtype=torch.float16)
-    loss = edge.margin_ranking_loss(x1, x2, y, 9.0, weights=weights) * 1024
+    loss = nr_torch.margin_ranking_loss(x1, x2, y, 9.0, weights=weights) * 1024
     gradient = backward(loss, [x1], create_graph=create_graph)[0]
     assert_within(array(gradient.abs()), np.full(70_000, 1024 / 70_000, np.float16), 1)
 
@@ -383,27 +383,27 @@ def test_weights_may_add_up_to_more_than_half_types_can_hold(create_graph):
 def test_integer_weights_and_margins():
     x1, x2, y = pairs(dtype=torch.float32)
     weights, margin = torch.arange(7), torch.arange(7, dtype=torch.int8)
-    loss = edge.margin_ranking_loss(x1, x2, y, margin, weights=weights)
-    expected = edge.margin_ranking_loss(x1, x2, y, margin.float(), weights=weights.float())
+    loss = nr_torch.margin_ranking_loss(x1, x2, y, margin, weights=weights)
+    expected = nr_torch.margin_ranking_loss(x1, x2, y, margin.float(), weights=weights.float())
     assert_same(array(loss), array(expected))
     assert_same(array(backward(loss, [x1])[0]), array(backward(expected, [x1])[0]))
 
 
 @torch_jit_warns
 @pytest.mark.parametrize(
-    ("kind", "backend"),
+    ("name", "backend"),
     [("both", "aot_eager"), ("0-d", "aot_eager"), pytest.param("broadcast", "inductor", marks=needs_compiler)],
 )
-def test_compiled_weights_and_margins(kind, backend):
+def test_compiled_weights_and_margins(name, backend):
     torch._dynamo.reset()
 
     def step(x1, x2, y, margin, weights):
-        each = edge.margin_ranking_loss(x1, x2, y, margin, reduction="none", weights=weights).cos()
-        return each.sum() * edge.MarginRankingLoss(MARGIN)(x1, x2, y, weights=weights)
+        each = nr_torch.margin_ranking_loss(x1, x2, y, margin, reduction="none", weights=weights).cos()
+        return each.sum() * nr_torch.MarginRankingLoss(MARGIN)(x1, x2, y, weights=weights)
 
     results = []
     for function in (step, torch.compile(step, fullgraph=True, backend=backend)):
-        inputs, margin, weights = case(kind)
+        inputs, margin, weights = case(name)
         loss = function(*inputs, margin, weights)
         results.append([loss, *backward(loss, inputs)])
     torch.testing.assert_close(*results)
@@ -411,7 +411,7 @@ def test_compiled_weights_and_margins(kind, backend):
 
 class WeightedLoss(torch.nn.Module):
     def forward(self, x1, x2, y, margin, weights):
-        return edge.margin_ranking_loss(x1, x2, y, margin, weights=weights)
+        return nr_torch.margin_ranking_loss(x1, x2, y, margin, weights=weights)
 
 
 @torch_jit_warns
@@ -425,22 +425,22 @@ def test_exported_weights_and_margins():
 def test_weights_and_margins_widen_the_losses_of_meta_tensors():
     x = torch.empty(1, 3, dtype=torch.float16, device="meta")
     margin, weights = torch.empty(4, 1, device="meta"), torch.empty(1, 1, device="meta", dtype=torch.float64)
-    loss = edge.margin_ranking_loss(x, x, x, margin, reduction="none", weights=weights)
+    loss = nr_torch.margin_ranking_loss(x, x, x, margin, reduction="none", weights=weights)
     assert (loss.shape, loss.dtype) == ((4, 3), torch.float16)
-    assert edge.margin_ranking_loss(x, x, x, reduction="none", weights=margin).shape == (4, 3)
-    assert edge.margin_ranking_loss(x, x, x, weights=margin).shape == ()
+    assert nr_torch.margin_ranking_loss(x, x, x, reduction="none", weights=margin).shape == (4, 3)
+    assert nr_torch.margin_ranking_loss(x, x, x, weights=margin).shape == ()
     with pytest.raises(ValueError, match=r"weights \(4,\);.*same number of dimensions: reshape weights"):
-        edge.margin_ranking_loss(x, x, x, weights=margin[:, 0])
+        nr_torch.margin_ranking_loss(x, x, x, weights=margin[:, 0])
     with pytest.raises(ValueError, match=r"margin \(4,\);.*same number of dimensions: reshape margin"):
-        edge.margin_ranking_loss(x, x, x, margin[:, 0])
+        nr_torch.margin_ranking_loss(x, x, x, margin[:, 0])
     one, leaf = torch.tensor(1.0), x.clone().requires_grad_()  # numbers in host memory fit every device
-    loss = edge.margin_ranking_loss(leaf, x, one, one, weights=one)
+    loss = nr_torch.margin_ranking_loss(leaf, x, one, one, weights=one)
     (gradient,) = backward(loss, [leaf], create_graph=True)
     assert (gradient.device.type, gradient.shape, gradient.dtype) == ("meta", (1, 3), torch.float16)
     with pytest.raises(ValueError, match=r"target \(\); all need the same number of dimensions: reshape input2"):
-        edge.margin_ranking_loss(x, x[0], x[0, 0])
+        nr_torch.margin_ranking_loss(x, x[0], x[0, 0])
     with pytest.raises(ValueError, match="meta, meta, meta, cpu; all must be on one device"):
-        edge.margin_ranking_loss(x, x, x, weights=torch.ones(4, 1))
+        nr_torch.margin_ranking_loss(x, x, x, weights=torch.ones(4, 1))
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
@@ -448,7 +448,7 @@ def test_autocast_computes_weights_in_float32_too(create_graph):
     inputs, margin, weights = case("both")
     inputs, margin, weights = leaves(inputs, torch.float16), margin.half(), weights.half()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = edge.margin_ranking_loss(*inputs, margin, weights=weights)
+        loss = nr_torch.margin_ranking_loss(*inputs, margin, weights=weights)
     expected = in_torch(leaves(inputs, torch.float32), margin.float(), weights.float(), "mean")
     assert_within(array(loss), array(expected), 8)
     wide = leaves(inputs, torch.float32)
@@ -477,7 +477,7 @@ def test_autocast_computes_weights_in_float32_too(create_graph):
 )
 def test_what_is_no_weight_and_no_margin(settings, error, words):
     with pytest.raises(error, match=words):
-        edge.margin_ranking_loss(*pairs(), **settings)
+        nr_torch.margin_ranking_loss(*pairs(), **settings)
 
 
 # ---------------------------------------------------------------- derivatives
@@ -486,7 +486,7 @@ def test_what_is_no_weight_and_no_margin(settings, error, words):
 @every_reduction
 def test_gradcheck_and_gradgradcheck(reduction):
     inputs = pairs((3,))
-    loss = functools.partial(edge.margin_ranking_loss, margin=0.3, reduction=reduction)
+    loss = functools.partial(nr_torch.margin_ranking_loss, margin=0.3, reduction=reduction)
     assert torch.autograd.gradcheck(loss, inputs)
     assert torch.autograd.gradgradcheck(loss, inputs)
 
@@ -494,7 +494,7 @@ def test_gradcheck_and_gradgradcheck(reduction):
 @every_reduction
 def test_gradients_of_gradients_are_torchs(reduction):
     results = []
-    for loss in (edge.margin_ranking_loss, F.margin_ranking_loss):
+    for loss in (nr_torch.margin_ranking_loss, F.margin_ranking_loss):
         inputs = pairs((4, 1))[:1] + pairs((1, 3))[1:2] + pairs((4, 3))[2:]
         value = loss(*inputs, MARGIN, reduction=reduction)
         first = backward(value, inputs, upstream=value.detach() + 2, create_graph=True)
@@ -510,16 +510,16 @@ def test_forward_mode_is_refused_and_not_dropped():
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(x1, torch.ones_like(x1))
         with pytest.raises(NotImplementedError, match="jvp"):
-            edge.margin_ranking_loss(dual, x2, y)
+            nr_torch.margin_ranking_loss(dual, x2, y)
         with pytest.raises(NotImplementedError, match="jvp"):
-            edge.pairwise_hinge_loss(dual, y)
+            nr_torch.pairwise_hinge_loss(dual, y)
 
 
 @pytest.mark.parametrize("transform", [torch.func.grad, torch.func.vmap], ids=["grad", "vmap"])
 def test_transforms_of_functions_are_refused(transform):
     _, x2, y = (tensor.detach() for tensor in pairs())
     with pytest.raises(RuntimeError, match="functorch transforms"):
-        transform(lambda x1: edge.margin_ranking_loss(x1, x2, y))(torch.zeros(7, 7))
+        transform(lambda x1: nr_torch.margin_ranking_loss(x1, x2, y))(torch.zeros(7, 7))
 
 
 # ---------------------------------------------------------------- the operators
@@ -562,7 +562,7 @@ def test_opcheck(name):
 def test_compile_forward_and_backward_in_one_graph(backend):
     torch._dynamo.reset()
     scores = torch.nn.Linear(3, 1, dtype=torch.float64)
-    criterion, lists = edge.MarginRankingLoss(MARGIN), edge.PairwiseHingeLoss(reduction="none")
+    criterion, lists = nr_torch.MarginRankingLoss(MARGIN), nr_torch.PairwiseHingeLoss(reduction="none")
     labels, group = torch.tensor([1, 0, 2, 0]), torch.tensor([2, 2])
 
     def step(liked, disliked, target):
@@ -585,7 +585,7 @@ def test_compiled_groups_by_their_ids_have_a_length_known_at_run_time():
     torch._dynamo.reset()
     scores, labels = torch.tensor([2.0, 1.5, 0.0, 1.0, 3.0]), torch.tensor([1, 2, 0, 0, 1])
     loss = torch.compile(
-        lambda qid: edge.pairwise_hinge_loss(scores, labels, qid=qid, reduction="none"),
+        lambda qid: nr_torch.pairwise_hinge_loss(scores, labels, qid=qid, reduction="none"),
         fullgraph=True,
         backend="aot_eager",
     )
@@ -597,7 +597,7 @@ class ScorerAndLoss(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.scores = torch.nn.Linear(3, 1)
-        self.criterion, self.lists = edge.MarginRankingLoss(MARGIN), edge.PairwiseHingeLoss()
+        self.criterion, self.lists = nr_torch.MarginRankingLoss(MARGIN), nr_torch.PairwiseHingeLoss()
 
     def forward(self, liked, disliked, target):
         scores = self.scores(liked)
@@ -619,11 +619,11 @@ def test_exported_programs_hold_the_operators_and_can_be_trained():
 def test_meta_tensors_have_the_shape_and_dtype_of_the_result():
     x1, x2, y = (torch.empty(4, 3, dtype=dtype, device="meta") for dtype in (torch.float32, torch.float64, torch.int8))
     x1.requires_grad_()
-    loss = edge.margin_ranking_loss(x1, x2, y, reduction="none")
+    loss = nr_torch.margin_ranking_loss(x1, x2, y, reduction="none")
     assert (loss.device.type, loss.shape, loss.dtype) == ("meta", (4, 3), torch.float64)
     loss.sum().backward()
     assert (x1.grad.shape, x1.grad.dtype) == ((4, 3), torch.float32)
-    ranks = edge.pairwise_hinge_loss(x1, y, reduction="none")
+    ranks = nr_torch.pairwise_hinge_loss(x1, y, reduction="none")
     assert (ranks.device.type, ranks.shape, ranks.dtype) == ("meta", (4,), torch.float32)
 
 
@@ -635,8 +635,8 @@ def test_meta_tensors_have_the_shape_and_dtype_of_the_result():
 def test_autocast_computes_in_float32_as_torch_does(dtype, create_graph):
     ours, theirs = pairs((200,), dtype), pairs((200,), dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss, expected = edge.margin_ranking_loss(*ours, MARGIN), F.margin_ranking_loss(*theirs, MARGIN)
-        ranks = edge.pairwise_hinge_loss(ours[0], ours[2])
+        loss, expected = nr_torch.margin_ranking_loss(*ours, MARGIN), F.margin_ranking_loss(*theirs, MARGIN)
+        ranks = nr_torch.pairwise_hinge_loss(ours[0], ours[2])
     assert loss.dtype == expected.dtype == ranks.dtype == torch.promote_types(dtype, torch.float32)
     assert_within(array(loss), array(expected), 8)
     mine = backward(loss, ours, create_graph=create_graph)
@@ -648,10 +648,10 @@ def test_autocast_computes_in_float32_as_torch_does(dtype, create_graph):
 
 
 def test_modules_are_torchs_own():
-    criterion = edge.MarginRankingLoss(0.5, reduction="sum")
+    criterion = nr_torch.MarginRankingLoss(0.5, reduction="sum")
     assert isinstance(criterion, torch.nn.MarginRankingLoss)
     assert repr(criterion) == "MarginRankingLoss(margin=0.5, reduction='sum')"
-    ranks = edge.PairwiseHingeLoss(0.5, power=2, reduction="none")
+    ranks = nr_torch.PairwiseHingeLoss(0.5, power=2, reduction="none")
     assert isinstance(ranks, torch.nn.Module)
     assert repr(ranks) == "PairwiseHingeLoss(margin=0.5, power=2, reduction='none')"
     x1, x2, y = pairs()
@@ -665,17 +665,17 @@ def test_modules_are_torchs_own():
 @pytest.mark.parametrize("arguments", list(itertools.product([None, True, False], repeat=2)), ids=str)
 def test_legacy_arguments_translate_and_warn_as_torchs(arguments):
     if arguments == (None, None):
-        assert edge.MarginRankingLoss(0.0, None, None, "sum").reduction == "sum"
+        assert nr_torch.MarginRankingLoss(0.0, None, None, "sum").reduction == "sum"
         return
     with pytest.warns(UserWarning, match="please use reduction=") as theirs:
         expected = torch.nn.MarginRankingLoss(0.5, *arguments, "sum")
     with pytest.warns(UserWarning, match="please use reduction=") as ours:
-        criterion = edge.MarginRankingLoss(0.5, *arguments, "sum")
+        criterion = nr_torch.MarginRankingLoss(0.5, *arguments, "sum")
     assert (criterion.reduction, criterion.margin) == (expected.reduction, 0.5)
     assert [str(warning.message) for warning in ours] == [str(warning.message) for warning in theirs]
     x1, x2, y = pairs()
     with pytest.warns(UserWarning, match="please use reduction="):
-        loss = edge.margin_ranking_loss(x1, x2, y, 0.5, *arguments)
+        loss = nr_torch.margin_ranking_loss(x1, x2, y, 0.5, *arguments)
     assert_same(array(loss), array(criterion(x1, x2, y)))
 
 
@@ -686,7 +686,7 @@ def test_the_scorer_of_the_torch_js_page_learns_to_rank():
         model = torch.nn.Sequential(torch.nn.Linear(128, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
         taste = torch.randn(128)
         liked, disliked = torch.randn(532, 128) + taste / 4, torch.randn(532, 128) - taste / 4
-        criterion = edge.MarginRankingLoss(margin=0.2)
+        criterion = nr_torch.MarginRankingLoss(margin=0.2)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         held_out, target = slice(500, None), torch.ones(32, 1)
         ranked_rightly = [(model(liked[held_out]) > model(disliked[held_out])).float().mean().item()]
@@ -708,10 +708,10 @@ def test_scores_of_two_axes_and_a_target_of_one_say_what_to_reshape():
     scores, target = torch.zeros(32, 1), torch.ones(32)
     message = r"input1 has shape \(32, 1\).*target \(32,\).*reshape target with target.reshape\(\(32, 1\)\)"
     with pytest.raises(ValueError, match=message):
-        edge.margin_ranking_loss(scores, scores, target)
+        nr_torch.margin_ranking_loss(scores, scores, target)
     with pytest.raises(ValueError, match=message):
-        edge.margin_ranking_loss(scores.to("meta"), scores.to("meta"), target.to("meta"))
-    assert edge.margin_ranking_loss(scores, scores, target.reshape((32, 1)), 0.5).item() == 0.5
+        nr_torch.margin_ranking_loss(scores.to("meta"), scores.to("meta"), target.to("meta"))
+    assert nr_torch.margin_ranking_loss(scores, scores, target.reshape((32, 1)), 0.5).item() == 0.5
 
 
 @pytest.mark.parametrize(
@@ -731,16 +731,16 @@ def test_scores_of_two_axes_and_a_target_of_one_say_what_to_reshape():
 def test_what_is_refused(change, error, words):
     x1, x2, y = (tensor.detach() for tensor in pairs())
     with pytest.raises(error, match=words):
-        edge.margin_ranking_loss(**{"input1": x1, "input2": x2, "target": y} | change)
+        nr_torch.margin_ranking_loss(**{"input1": x1, "input2": x2, "target": y} | change)
 
 
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: edge.MarginRankingLoss(reduction="average"), ValueError, "reduction is 'average'"),
-        (lambda: edge.MarginRankingLoss(margin="1"), TypeError, "margin"),
-        (lambda: edge.PairwiseHingeLoss(power=3), ValueError, "power"),
-        (lambda: edge.PairwiseHingeLoss(margin=float("inf")), ValueError, "margin"),
+        (lambda: nr_torch.MarginRankingLoss(reduction="average"), ValueError, "reduction is 'average'"),
+        (lambda: nr_torch.MarginRankingLoss(margin="1"), TypeError, "margin"),
+        (lambda: nr_torch.PairwiseHingeLoss(power=3), ValueError, "power"),
+        (lambda: nr_torch.PairwiseHingeLoss(margin=float("inf")), ValueError, "margin"),
     ],
     ids=["reduction", "margin", "power", "infinite margin"],
 )
@@ -753,7 +753,7 @@ def test_bfloat16_without_ml_dtypes_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     ones = torch.ones(2, dtype=torch.bfloat16)
     with pytest.raises(TypeError, match=r"needs the package ml_dtypes: pip install 'numbarank\[torch\]'"):
-        edge.margin_ranking_loss(ones, ones, ones)
+        nr_torch.margin_ranking_loss(ones, ones, ones)
 
 
 # ---------------------------------------------------------------- lists
@@ -768,7 +768,7 @@ def lists():
 @pytest.mark.parametrize("power", [1, 2])
 def test_lists_give_numbaranks_values_and_gradients(power, reduction):
     scores, labels, weights = lists()
-    loss = edge.pairwise_hinge_loss(
+    loss = nr_torch.pairwise_hinge_loss(
         scores, labels, group=[3, 2], margin=2.0, power=power, weights=weights, reduction=reduction
     )
     upstream = torch.full_like(loss, -3.0)
@@ -799,7 +799,7 @@ GROUPS = {
 @pytest.mark.parametrize("name", GROUPS)
 def test_groups_of_every_kind(name):
     scores, labels, _ = lists()
-    loss = edge.PairwiseHingeLoss(reduction="none")(scores, labels, **GROUPS[name])
+    loss = nr_torch.PairwiseHingeLoss(reduction="none")(scores, labels, **GROUPS[name])
     assert loss.tolist() == [1.5, 0.0]
     assert backward(loss, [scores])[0].tolist() == [1.0, -1.0, 0.0, 0.0, 0.0]
 
@@ -807,7 +807,7 @@ def test_groups_of_every_kind(name):
 def test_lists_as_rows_with_a_mask():
     scores = torch.tensor([[2.0, 1.5, 0.0], [1.0, 3.0, 9.0]], requires_grad=True)
     labels, where = torch.tensor([[1, 2, 0], [0, 1, 0]]), torch.tensor([[True] * 3, [True, True, False]])
-    loss = edge.pairwise_hinge_loss(scores, labels, where=where, reduction="sum")
+    loss = nr_torch.pairwise_hinge_loss(scores, labels, where=where, reduction="sum")
     loss.backward()
     assert loss.item() == 1.5
     assert scores.grad.tolist() == [[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]
@@ -816,7 +816,7 @@ def test_lists_as_rows_with_a_mask():
 @needs_bfloat16
 def test_lists_in_bfloat16():
     scores = torch.tensor([2.0, 1.5, 0.0], dtype=torch.bfloat16, requires_grad=True)
-    loss = edge.pairwise_hinge_loss(scores, torch.tensor([1.0, 2.0, 0.0], dtype=torch.bfloat16), reduction="none")
+    loss = nr_torch.pairwise_hinge_loss(scores, torch.tensor([1.0, 2.0, 0.0], dtype=torch.bfloat16), reduction="none")
     loss.sum().backward()
     assert (loss.dtype, loss.tolist()) == (torch.bfloat16, [1.5])
     assert (scores.grad.dtype, scores.grad.tolist()) == (torch.bfloat16, [1.0, -1.0, 0.0])
@@ -824,7 +824,7 @@ def test_lists_in_bfloat16():
 
 def test_gradients_of_lists_are_checked_once_and_refused_twice():
     scores, labels, weights = lists()
-    loss = functools.partial(edge.pairwise_hinge_loss, labels=labels, power=2, weights=weights)
+    loss = functools.partial(nr_torch.pairwise_hinge_loss, labels=labels, power=2, weights=weights)
     assert torch.autograd.gradcheck(loss, [scores])
     (gradient,) = backward(loss(scores), [scores], create_graph=True)
     with pytest.raises(RuntimeError, match="gradient of pairwise_hinge_loss cannot be differentiated"):
@@ -834,4 +834,4 @@ def test_gradients_of_lists_are_checked_once_and_refused_twice():
 def test_weights_have_no_gradient():
     scores, labels, weights = lists()
     with pytest.raises(TypeError, match=r"weights requires a gradient.*weights\.detach\(\)"):
-        edge.pairwise_hinge_loss(scores, labels, weights=weights.requires_grad_())
+        nr_torch.pairwise_hinge_loss(scores, labels, weights=weights.requires_grad_())
