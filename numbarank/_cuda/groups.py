@@ -15,6 +15,7 @@ import numpy as np
 
 from numbarank._cuda import arrays, driver, memory, pool
 from numbarank._cuda.driver import THREADS, cuda, inline
+from numbarank._cuda.rows import weigher
 from numbarank._exact import scaled
 from numbarank._hinge import violation
 
@@ -160,17 +161,8 @@ def _block_sum(numbers, number):
 def groups_kernel(layout):
     """Return the kernel in which each thread compares a row with all rows of its group."""
     has_weights, has_mask, wants_counts, is_squared = layout[1:5]
-    kind = numba.from_dtype(layout.scores)
+    kind, weight_of = numba.from_dtype(layout.scores), weigher(has_weights, has_mask)
     each, cell = layout.upstream == "each", layout.upstream == "cell"
-
-    @inline
-    def weight_of(scores, labels, weights, where, k):
-        """Return the weight of a row: negative where it takes no part, NaN where it cannot be computed with."""
-        if has_mask and not where[k]:
-            return -1.0
-        weight = weights[k] if has_weights else 1.0
-        is_finite = scores[k] - scores[k] == type(scores[k])(0) and labels[k] - labels[k] == type(labels[k])(0)
-        return weight if is_finite and 0.0 <= weight < math.inf else math.nan
 
     @cuda.jit
     def groups_kernel(
