@@ -51,7 +51,7 @@ def room():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda, "is_available", lambda: True)
         patch.setattr(dispatcher, "get_current_device", lambda: device)
-        from numbarank._cuda import arrays, driver, groups, memory, pairs, vectors
+        from numbarank._cuda import arrays, driver, groups, highest, memory, pairs, vectors
 
         yield types.SimpleNamespace(
             arrays=arrays,
@@ -59,6 +59,7 @@ def room():
             device=device,
             driver=driver,
             groups=groups,
+            highest=highest,
             memory=memory,
             pairs=pairs,
             vectors=vectors,
@@ -180,16 +181,34 @@ def test_finish(room, tmp_path, dtype, by_weights):
     check(ptx_of(room, room.pairs.finish_kernel(by_weights), signature), HOPPER, tmp_path)
 
 
+@pytest.mark.parametrize("is_limited", [False, True], ids=["all losers", "the highest"])
 @pytest.mark.parametrize("labels, upstream", [("int64", "number"), ("float32", "cell"), ("int64", "each")])
 @pytest.mark.parametrize("extras", [(False,) * 4, (True,) * 4], ids=["plain", "all extras"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_groups(room, tmp_path, dtype, labels, extras, upstream):
-    layout = room.groups.Layout(np.dtype(dtype), *extras, upstream)
+def test_groups(room, tmp_path, dtype, labels, extras, upstream, is_limited):
+    layout = room.groups.Layout(np.dtype(dtype), *extras, upstream, is_limited)
     numbers, places = vector(room, "float64"), vector(room, "int64")
     mask = vector(room, "bool") if extras[1] else numbers
     signature = (vector(room, dtype), vector(room, labels), numbers, mask, numbers, *(places,) * 4)
     signature += (numba.from_dtype(np.dtype(dtype)), numba.float64, numbers, numbers, vector(room, "float64", 2))
+    signature += (numba.types.Tuple([vector(room, "int64", 2)] * is_limited),)
     check(ptx_of(room, room.groups.groups_kernel(layout), signature), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("labels", ["int8", "uint64", "float64"])
+@pytest.mark.parametrize("extras", [False, True], ids=["plain", "all extras"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ranks(room, tmp_path, dtype, labels, extras):
+    kernel = room.highest.rank_kernel(np.dtype(dtype), extras, extras)
+    numbers, places, ranking = vector(room, "float64"), vector(room, "int64"), vector(room, "int64", 2)
+    rows = vector(room, dtype), vector(room, labels), numbers, vector(room, "bool") if extras else numbers
+    check(ptx_of(room, kernel, (*rows, *(places,) * 3, numba.float64, numba.int64, ranking)), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("labels", ["int8", "uint64", "float32", "float64"])
+def test_limits(room, tmp_path, labels):
+    signature = (vector(room, labels), *(vector(room, "int64"),) * 3, vector(room, "int64", 2))
+    check(ptx_of(room, room.highest.limit_kernel(np.dtype(labels)), signature), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
