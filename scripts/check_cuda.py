@@ -214,26 +214,25 @@ def same(expected, actual, reduction):
 
 
 def list_parity(effort, sweep):
-    """Compare losses, gradients and active pairs of query groups of both devices, a check per dtype and power."""
+    """Compare losses, gradients and active pairs of query groups of both devices, a check per dtype and setting."""
     rng, lengths = np.random.default_rng(0), effort.lengths
     rows = sum(lengths)
     labels, weights = rng.integers(4, size=rows), rng.integers(1, 4, size=rows).astype(np.float64)
-    for dtype, power in itertools.product(("float32", "float64"), (1, 2)):
+    for dtype, power, losers in itertools.product(("float32", "float64"), (1, 2), (None, 0.1)):
         scores = rng.standard_normal(rows).astype(dtype)
+        settings = {"group": list(lengths), "power": power, "losers": losers, "reduction": "none"}
         results = []
         for device in ("cpu", "cuda"):
             given = [nr.tensor(a, device=device) for a in (scores, labels, weights)]
             results.append(
-                nr.pairwise_hinge_loss_and_grad(
-                    *given[:2], group=list(lengths), weights=given[2], power=power, reduction="none", return_counts=True
-                )
+                nr.pairwise_hinge_loss_and_grad(*given[:2], weights=given[2], return_counts=True, **settings)
             )
         cpu, cuda = ([result.cpu().numpy() for result in of_device] for of_device in results)
         tolerance, largest = 1e-12 if dtype == "float64" else 1e-6, 2.0 * np.abs(scores).max() + 1
         sizes = np.abs(cpu[0]), power * largest ** (power - 1) * cpu[2], 0.0 * cpu[2]  # of terms without their signs
         same = all((np.abs(a - b) <= tolerance * size).all() for a, b, size in zip(cpu, cuda, sizes, strict=True))
-        check = Check(f"lists as on the CPU, {dtype}, power {power}", f"{len(lengths)} lists", same)
-        yield check
+        met = "" if losers is None else f", losers {losers}"
+        yield Check(f"lists as on the CPU, {dtype}, power {power}{met}", f"{len(lengths)} lists", same)
 
 
 # ---------------------------------------------------------------- arrays of other packages

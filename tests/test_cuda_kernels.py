@@ -480,10 +480,11 @@ def calls_in_steady_state(cuda):
         "gradients": lambda: nr.margin_ranking_loss_and_grad(x1, x2, y, out=out),
         "lists": lambda: nr.pairwise_hinge_loss(x1, y, group=[2, 3]),
         "gradients of lists": lambda: nr.pairwise_hinge_loss_and_grad(x1, y, group=[2, 3], out=out[0]),
+        "the highest losers": lambda: nr.pairwise_hinge_loss(x1, y, group=[2, 3], losers=1),
     }
 
 
-@pytest.mark.parametrize("name", ["pairs", "gradients", "lists", "gradients of lists"])
+@pytest.mark.parametrize("name", ["pairs", "gradients", "lists", "gradients of lists", "the highest losers"])
 def test_a_call_repeated_allocates_no_memory(backend, cuda, few_cells, monkeypatch, name):
     call = calls_in_steady_state(cuda)[name]
     call()

@@ -1,5 +1,7 @@
 """Pairs with the highest-scoring losers only, against the same pairs written out, on every device."""
 
+import itertools
+
 import numba
 import numpy as np
 import pytest
@@ -62,7 +64,7 @@ def test_groups_of_all_lengths(device, losers, levels, power):
 @pytest.mark.parametrize("losers", [2, 0.3])
 def test_dtypes_weights_and_masks(device, losers, dtype, power):
     rng = np.random.default_rng(0)
-    lists, length = (3, 20) if SIMULATOR else (6, 60)
+    lists, length = (2, 12) if SIMULATOR else (6, 60)
     scores, labels = rows_of(rng, dtype, lists * length, 4)
     weights = rng.integers(0, 4, lists * length) / 2.0
     where = rng.random(lists * length) < 0.7
@@ -74,6 +76,15 @@ def test_dtypes_weights_and_masks(device, losers, dtype, power):
         for weight in (None, weights):
             check(device, scores, labels, offsets, losers, power, "none", weight, mask)
             check(device, scores, labels, offsets, losers, power, "mean", weight, mask)
+
+
+@pytest.mark.parametrize("losers", [5, 0.3])
+def test_groups_longer_than_a_block_of_threads(device, losers):
+    rng = np.random.default_rng(5)
+    lengths = [3, 20] if SIMULATOR else [3, 600]
+    scores, labels = rows_of(rng, np.float32, sum(lengths), 4)
+    weights = rng.integers(0, 3, sum(lengths)) / 2.0
+    check(device, scores, labels, np.cumsum([0, *lengths]), losers, 1, "none", weights)
 
 
 @pytest.mark.parametrize("margin", [-0.5, 0.0, 1.5])
@@ -114,6 +125,15 @@ def test_rows_without_weight_are_no_losers(device):
         put(scores, device), put(labels, device), losers=1, weights=put(np.array([1.0, 0.0, 1.0]), device)
     )
     assert float(host(loss)) == 3.0
+
+
+def test_rows_of_a_mask_are_no_losers_whatever_they_hold(device):
+    scores, labels = np.array([[0.0, np.nan, 2.0, np.inf, 1.0]]), np.array([[1, 0, 0, np.nan, 0]])
+    where = np.array([[True, False, True, False, True]])
+    arguments = {"where": put(where, device), "losers": 1, "reduction": "sum"}
+    loss, gradient = nr.pairwise_hinge_loss_and_grad(put(scores, device), put(labels, device), **arguments)
+    assert float(host(loss)) == 3.0
+    assert host(gradient).tolist() == [[-1, 0, 1, 0, 0]]
 
 
 def test_all_losers_are_all_pairs(device):
@@ -208,3 +228,42 @@ def test_numbers_of_numpy_are_choices(device):
     arguments = put(np.array([0.0, 3.0, 2.0]), device), put(np.array([1, 0, 0]), device)
     for losers in (np.int8(1), np.uint64(1), np.float32(0.5), np.float64(0.5)):
         assert float(host(nr.pairwise_hinge_loss(*arguments, losers=losers))) == 4.0
+
+
+# ---------------------------------------------------------------- CUDA
+
+
+@pytest.mark.parametrize(
+    ("argument", "special"),
+    [*itertools.product(["scores", "labels", "weights"], [np.nan, np.inf, -np.inf]), ("weights", -1.0)],
+)
+def test_a_group_that_cannot_be_computed_with_becomes_nan(cuda, argument, special):
+    arrays = {"scores": np.arange(8.0), "labels": np.array([1.0, 0, 0, 1, 1, 1, 0, 0]), "weights": np.ones(8)}
+    arrays[argument][4] = special
+    arrays = {name: put(array, cuda) for name, array in arrays.items()}
+    settings = {"group": [3, 2, 3], "losers": 1, "return_counts": True}
+    loss, gradient, counts = nr.pairwise_hinge_loss_and_grad(**arrays, **settings, reduction="none")
+    assert_bits(loss, np.array([3.0, np.nan, 3.0]))
+    assert_bits(gradient, np.array([-1.0, 0.0, 1.0, np.nan, np.nan, -1.0, 0.0, 1.0]))
+    assert_bits(counts, np.array([1.0, 0.0, 1.0, np.nan, np.nan, 1.0, 0.0, 1.0]))
+    loss, gradient, _ = nr.pairwise_hinge_loss_and_grad(**arrays, **settings)
+    assert np.isnan(host(loss))
+    assert host(gradient)[[0, 2, 5, 7]].tolist() == [-0.5, 0.5, -0.5, 0.5]
+
+
+def test_losers_are_found_on_the_stream_of_the_inputs_where_any_is_left_out(cuda, monkeypatch):
+    from numbarank._cuda import driver
+
+    stream, streams, launch = driver.cuda.stream(), [], driver.launch
+
+    def note(kernel, blocks, stream, *arguments):
+        streams.append(stream)
+        launch(kernel, blocks, stream, *arguments)
+
+    monkeypatch.setattr(driver, "launch", note)
+    scores, labels = (put(array, cuda).bind(stream) for array in rows_of(np.random.default_rng(6), np.float64, 9, 3))
+    for losers, launches in ((None, 2), (8, 2), (1.0, 2), (7, 4), (0.5, 4)):
+        loss = nr.pairwise_hinge_loss(scores, labels, losers=losers)
+        assert streams == [stream] * launches
+        assert np.isfinite(host(loss))
+        streams.clear()

@@ -52,7 +52,7 @@ def backend():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda, "is_available", lambda: True)
         patch.setattr(dispatcher, "get_current_device", lambda: device)
-        from numbarank._cuda import arrays, driver, groups, memory, pairs, vectors
+        from numbarank._cuda import arrays, driver, groups, highest, memory, pairs, vectors
 
         yield types.SimpleNamespace(
             arrays=arrays,
@@ -60,6 +60,7 @@ def backend():
             device=device,
             driver=driver,
             groups=groups,
+            highest=highest,
             memory=memory,
             pairs=pairs,
             vectors=vectors,
@@ -181,16 +182,34 @@ def test_finish(backend, tmp_path, dtype, by_weights):
     check(ptx_of(backend, backend.pairs.finish_kernel(by_weights), signature), HOPPER, tmp_path)
 
 
+@pytest.mark.parametrize("is_limited", [False, True], ids=["all losers", "the highest"])
 @pytest.mark.parametrize("labels, upstream", [("int64", "number"), ("float32", "cell"), ("int64", "each")])
 @pytest.mark.parametrize("extras", [(False,) * 4, (True,) * 4], ids=["plain", "all extras"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_groups(backend, tmp_path, dtype, labels, extras, upstream):
-    layout = backend.groups.Layout(np.dtype(dtype), *extras, upstream)
+def test_groups(backend, tmp_path, dtype, labels, extras, upstream, is_limited):
+    layout = backend.groups.Layout(np.dtype(dtype), *extras, upstream, is_limited)
     numbers, places = vector(backend, "float64"), vector(backend, "int64")
     mask = vector(backend, "bool") if extras[1] else numbers
     signature = (vector(backend, dtype), vector(backend, labels), numbers, mask, numbers, *(places,) * 4)
     signature += (numba.from_dtype(np.dtype(dtype)), numba.float64, numbers, numbers, vector(backend, "float64", 2))
+    signature += (numba.types.Tuple([vector(backend, "int64", 2)] * is_limited),)
     check(ptx_of(backend, backend.groups.groups_kernel(layout), signature), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("labels", ["int8", "uint64", "float64"])
+@pytest.mark.parametrize("extras", [False, True], ids=["plain", "all extras"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ranks(backend, tmp_path, dtype, labels, extras):
+    kernel = backend.highest.rank_kernel(np.dtype(dtype), extras, extras)
+    numbers, places, ranking = vector(backend, "float64"), vector(backend, "int64"), vector(backend, "int64", 2)
+    rows = vector(backend, dtype), vector(backend, labels), numbers, vector(backend, "bool") if extras else numbers
+    check(ptx_of(backend, kernel, (*rows, *(places,) * 3, numba.float64, numba.int64, ranking)), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("labels", ["int8", "uint64", "float32", "float64"])
+def test_limits(backend, tmp_path, labels):
+    signature = (vector(backend, labels), *(vector(backend, "int64"),) * 3, vector(backend, "int64", 2))
+    check(ptx_of(backend, backend.highest.limit_kernel(np.dtype(labels)), signature), HOPPER, tmp_path)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -3,6 +3,7 @@
 A block takes as many rows of a group as it has threads, and compares them with all rows of the group, which pass
 through shared memory. Tiles and no sort: one thread adds up all pairs of a row in a fixed order, without atomics and
 without waiting for others but twice a tile. The work grows with the square of the length, hence a limit to it.
+Where rows meet the highest-scoring losers alone, these are found before (highest.py).
 """
 
 import functools
@@ -13,8 +14,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from numbarank._cuda import arrays, driver, memory, pool
+from numbarank._cuda import arrays, driver, highest, memory, pool
 from numbarank._cuda.driver import THREADS, cuda, inline
+from numbarank._cuda.highest import LIMIT, RANK
+from numbarank._cuda.rows import weigher
 from numbarank._exact import scaled
 from numbarank._hinge import violation
 
@@ -26,7 +29,7 @@ _scaled, _violation = inline(scaled), inline(violation)
 
 def run(lists, dtype, wants_each, results):
     """Pass over all pairs of every group, fill the results, return loss and invalid row: see ``GroupsBackend``."""
-    scores, labels, weights, where, groups, margin, power, losers, is_mean, upstream = lists
+    scores, labels, weights, where, groups, margin, _, losers, is_mean, upstream = lists
     gradient, counts = results
     device = driver.device_of(scores)
     with driver.activate(device):
@@ -38,26 +41,28 @@ def run(lists, dtype, wants_each, results):
         stream = driver.common_stream(*filter(arrays.is_array, given))
         tasks = _tasks(groups, device, stream)
         loss = losses if wants_each else pool.cell(dtype, device, stream)
+        layout = _layout(lists, counts)
         shapes = (groups.rows,), (2, len(tasks.groups)), (1,)
-        with pool.workspace(device, stream, *shapes) as (slopes, sums, divisor):
-            flat = [slopes if array is None else arrays.flat(array) for array in (weights, where, counts)]
-            layout = Layout(
-                scores.dtype, weights is not None, where is not None, counts is not None, power == 2, _kind(upstream)
-            )
-            factor = slopes if isinstance(upstream, float) else arrays.flat(upstream)
+        if layout.is_limited:
+            shapes += ((highest.PARTS, groups.rows),)
+        with pool.workspace(device, stream, *shapes) as (slopes, sums, divisor, *ranking):
+            rows = [slopes if array is None else arrays.flat(array) for array in (scores, labels, weights, where)]
+            blocks = min(len(tasks.groups), driver.max_blocks(device))
+            if layout.is_limited:
+                ranking = [highest.rank(layout, rows, tasks, losers, *ranking, blocks, stream)]
             driver.launch(
                 groups_kernel(layout),
-                min(len(tasks.groups), driver.max_blocks(device)),
+                blocks,
                 stream,
-                arrays.flat(scores),
-                arrays.flat(labels),
-                *flat,
+                *rows,
+                slopes if counts is None else arrays.flat(counts),
                 *tasks[:4],
                 driver.number(margin, scores.dtype),
                 upstream if isinstance(upstream, float) else 1.0,
-                factor,
+                slopes if isinstance(upstream, float) else arrays.flat(upstream),
                 slopes,
                 sums,
+                tuple(ranking),
             )
             driver.launch(
                 finish_kernel(dtype), 1, stream, tasks.firsts, sums, is_mean, wants_each, divisor, arrays.bits(loss)
@@ -87,6 +92,7 @@ class Layout(NamedTuple):
     wants_counts: bool
     is_squared: bool
     upstream: str
+    is_limited: bool = False
 
 
 class Tasks(NamedTuple):
@@ -100,6 +106,19 @@ class Tasks(NamedTuple):
     stops: object
     rows: object
     firsts: object
+
+
+def _layout(lists, counts):
+    """Return what the kernel of these lists reads, and adds up."""
+    return Layout(
+        lists.scores.dtype,
+        lists.weights is not None,
+        lists.where is not None,
+        counts is not None,
+        lists.power == 2,
+        _kind(lists.upstream),
+        highest.may_leave_out(lists.losers, lists.groups.longest),
+    )
 
 
 def _kind(upstream):
@@ -158,27 +177,26 @@ def _block_sum(numbers, number):
 
 @functools.cache
 def groups_kernel(layout):
-    """Return the kernel in which each thread compares a row with all rows of its group."""
-    has_weights, has_mask, wants_counts, is_squared = layout[1:5]
-    kind = numba.from_dtype(layout.scores)
-    each, cell = layout.upstream == "each", layout.upstream == "cell"
+    """Return the kernel in which each thread compares a row with all rows of its group.
 
-    @inline
-    def weight_of(scores, labels, weights, where, k):
-        """Return the weight of a row: negative where it takes no part, NaN where it cannot be computed with."""
-        if has_mask and not where[k]:
-            return -1.0
-        weight = weights[k] if has_weights else 1.0
-        is_finite = scores[k] - scores[k] == type(scores[k])(0) and labels[k] - labels[k] == type(labels[k])(0)
-        return weight if is_finite and 0.0 <= weight < math.inf else math.nan
+    It takes a ranking, in a tuple that is otherwise empty, where rows meet the highest losers alone.
+    """
+    has_weights, has_mask, wants_counts, is_squared = layout[1:5]
+    kind, weight_of, is_limited = numba.from_dtype(layout.scores), weigher(has_weights, has_mask), layout.is_limited
+    each, cell = layout.upstream == "each", layout.upstream == "cell"
 
     @cuda.jit
     def groups_kernel(
-        scores, labels, weights, where, counts, owners, starts, stops, rows, margin, scale, upstream, slopes, sums
-    ):
+        scores, labels, weights, where, counts, owners, starts, stops, rows, margin, scale, upstream, slopes, sums,
+        rankings,
+    ):  # fmt: skip
         tile_scores = cuda.shared.array(THREADS, kind)
         tile_weights = cuda.shared.array(THREADS, numba.float64)
         numbers = cuda.shared.array(THREADS, numba.float64)
+        if is_limited:
+            ranking = rankings[0]
+            tile_ranks = cuda.shared.array(THREADS, numba.int32)
+            tile_limits = cuda.shared.array(THREADS, numba.int32)
         thread, step = np.uint64(cuda.threadIdx.x), np.uint64(THREADS)
         task = np.uint64(cuda.blockIdx.x)
         while task < np.uint64(owners.size):
@@ -187,6 +205,8 @@ def groups_kernel(layout):
             score, label = scores[place], labels[place]
             own = weight_of(scores, labels, weights, where, place)
             takes_part = row < stop and not own < 0.0
+            if is_limited:
+                rank, limit = np.int32(ranking[RANK, place]), np.int32(ranking[LIMIT, place])
             slope = count = loss = pairs = 0.0
             is_sound = True
             while tile < stop:
@@ -195,6 +215,9 @@ def groups_kernel(layout):
                 if thread < size:
                     tile_scores[thread] = scores[tile + thread]
                     tile_weights[thread] = weight_of(scores, labels, weights, where, tile + thread)
+                    if is_limited:
+                        tile_ranks[thread] = ranking[RANK, tile + thread]
+                        tile_limits[thread] = ranking[LIMIT, tile + thread]
                 cuda.syncthreads()
                 j = np.uint64(0)
                 while takes_part and j < size:
@@ -202,7 +225,10 @@ def groups_kernel(layout):
                     is_winner = label > other_label
                     winner, loser = (score, other) if is_winner else (other, score)
                     is_sound = is_sound and tile_weights[j] == tile_weights[j]
-                    if tile_weights[j] >= 0.0 and label != other_label:
+                    is_pair = tile_weights[j] >= 0.0 and label != other_label
+                    if is_limited:
+                        is_pair = is_pair and (tile_ranks[j] < limit if is_winner else rank < tile_limits[j])
+                    if is_pair:
                         is_active = _violation(winner, loser, margin) >= type(margin)(0) and weight > 0.0
                         z = _violation(np.float64(winner), np.float64(loser), np.float64(margin))
                         active, z = (weight, 0.0 if z < 0.0 else z) if is_active else (0.0, 0.0)

@@ -82,6 +82,8 @@ def pairwise_hinge_loss(
     ROC curve [6]_. With more levels, the time grows with the number of levels times `losers`, or with a share times the
     rows. Rows of weight 0 take no part, and so are no losers.
 
+    On CUDA all pairs of a group are compared, with `losers` twice, and a group may have at most 65,536 rows.
+
     References
     ----------
     .. [1] Joachims, "Training linear SVMs in linear time", KDD 2006.
