@@ -376,7 +376,7 @@ def _best(
 _best_loop = CompiledLoop("highest scores", _best, ("bias", "offsets", "positives", "hidden_offsets", "hidden"))
 
 
-def best(retrieval, wanted, skip, ceiling):
+def highest_scores(retrieval, wanted, skip, ceiling):
     """Return the highest scores of each query and their items, -inf and -1 where there are none, and an invalid query.
 
     The first ``skip`` of them are left out, and those above ``ceiling`` times the score of the best positive.
