@@ -16,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("cpu")
 PACKAGE = Path(nr.__file__).parent
 FINGERPRINTS = """
 import json
-from numbarank._cpu import every_pair, groups, pairs, shared_groups, sorted_groups, sorting, tasks
+from numbarank._cpu import every_pair, groups, pairs, retrieval, shared_groups, sorted_groups, sorting, tasks
+from numbarank._cpu import two_levels
 from numbarank._cpu.compiler import CompiledLoop
 from numbarank._cpu.fingerprint import fingerprint
 from numbarank.losses.margin_ranking import FORMULA
@@ -35,12 +36,16 @@ loops = {
     "digits": sorting._count_digit_loop,
     "write": groups._write_loop,
     "launch": CompiledLoop("launch", tasks._launch),
+    "retrieval": retrieval._pass_loop,
+    "best": retrieval._best_loop,
+    "two levels": two_levels.sum_groups,
 }
 print(json.dumps({name: fingerprint(*loop._dispatcher._cache._roots) for name, loop in loops.items()}))
 """
 PAIRS = {"forward", "gradients", "careful"}
 LISTS = {"count pairs", "sum pairs", "count groups", "sum groups", "highest", "merge", "level"}
-EVERY = PAIRS | LISTS | {"sort", "digits", "write", "launch"}
+FEW_WINNERS = {"two levels", "retrieval"}
+EVERY = PAIRS | LISTS | FEW_WINNERS | {"best", "sort", "digits", "write", "launch"}
 SHORT = {"count pairs", "sum pairs", "count groups", "sum groups"}
 RUNNING_SUMS = {"count pairs", "sum pairs", "count groups", "highest"}
 
@@ -64,21 +69,23 @@ def test_every_loop_has_its_own(as_it_is):
     "file, old, new, changed",
     [
         ("_exact.py", "total = a + b", "total = b + a", PAIRS | RUNNING_SUMS),
-        ("_exact.py", "slope * factor if", "factor * slope if", {"count pairs", "sum pairs", "write"}),
-        ("_hinge.py", "+ margin", "- margin", LISTS),
-        ("_hinge.py", "count -= 1", "count -= 2", {"highest"}),
+        ("_exact.py", "slope * factor if", "factor * slope if", {"count pairs", "sum pairs", "write"} | FEW_WINNERS),
+        ("_hinge.py", "+ margin", "- margin", LISTS | FEW_WINNERS),
+        ("_hinge.py", "count -= 1", "count -= 2", {"highest", "two levels"}),
         ("_cpu/highest.py", "row < rows", "row <= rows", {"highest"}),
         ("losses/margin_ranking.py", "z < zero", "z <= zero", PAIRS),
         ("losses/margin_ranking.py", "d * -y", "-d * y", {"gradients"}),
         ("_cpu/pairs.py", "BLOCK = 8192", "BLOCK = 4096", PAIRS),
         ("_cpu/pairs.py", "DOWN = 2.0**-64", "DOWN = 2.0**-32", {"careful"}),
-        ("_cpu/memory.py", "LANES = 64", "LANES = 128", PAIRS | RUNNING_SUMS),
+        ("_cpu/memory.py", "LANES = 64", "LANES = 128", PAIRS | RUNNING_SUMS | FEW_WINNERS | {"best"}),
         ("_cpu/memory.py", "AHEAD, CACHE_LINE = 1536", "AHEAD, CACHE_LINE = 2048", {"forward", "gradients"}),
-        ("_cpu/memory.py", "_BITS(0x7FFF)", "_BITS(0x8000)", PAIRS | RUNNING_SUMS),
+        ("_cpu/memory.py", "_BITS(0x7FFF)", "_BITS(0x8000)", PAIRS | RUNNING_SUMS | FEW_WINNERS),
         ("_cpu/exact.py", "RUNNING = 16", "RUNNING = 32", RUNNING_SUMS),
         ("_cpu/every_pair.py", "GRADES = -32, 64", "GRADES = -32, 32", {"count pairs", "sum pairs"}),
         ("_cpu/merging.py", "FEW_LEVELS = 32", "FEW_LEVELS = 64", {"count groups", "sum groups", "merge"}),
         ("_cpu/sorting.py", "BUCKETS, DIGITS = 256", "BUCKETS, DIGITS = 128", {"sort", "digits"}),
+        ("_cpu/few_winners.py", "z if z > 0", "z if z >= 0", FEW_WINNERS),
+        ("_cpu/few_winners.py", "key > last", "key >= last", FEW_WINNERS | {"best"}),
         ("_cpu/rows.py", "pairs += below * weight", "pairs += weight * below", SHORT),
         ("_cpu/groups.py", "/ work.divisor", "* work.divisor", {"write"}),
         ("_cpu/tasks.py", "_WORD(0))", "_WORD(1))", EVERY - {"launch", "sort"}),

@@ -90,41 +90,41 @@ _padded = part(_whole_registers)
 
 @part
 def _order_workspace(block, places, labels):
-    octets, small = 8 * places, np.int32(0)
+    part_size, small = 8 * places, np.int32(0)
     return Order(
         rows=pointer_into(block, 0, small),
-        spare_rows=pointer_into(block, octets // 2, small),
-        starts=pointer_into(block, octets, small),
-        grades=pointer_into(block, octets + octets // 2, small),
-        labels=pointer_into(block, 2 * octets, labels),
-        keys=pointer_into(block, 3 * octets, np.uint64(0)),
-        spare_keys=pointer_into(block, 4 * octets, np.uint64(0)),
+        spare_rows=pointer_into(block, part_size // 2, small),
+        starts=pointer_into(block, part_size, small),
+        grades=pointer_into(block, part_size + part_size // 2, small),
+        labels=pointer_into(block, 2 * part_size, labels),
+        keys=pointer_into(block, 3 * part_size, np.uint64(0)),
+        spare_keys=pointer_into(block, 4 * part_size, np.uint64(0)),
     )
 
 
 @part
 def _counts_workspace(block, places, scores):
-    octets, small = 8 * places, np.int32(0)
+    part_size, small = 8 * places, np.int32(0)
     return Counts(
-        scores=pointer_into(block, 5 * octets, scores),
-        losers=pointer_into(block, 6 * octets, scores),
-        won=pointer_into(block, 7 * octets, small),
-        lost=pointer_into(block, 7 * octets + octets // 2, small),
-        slopes=pointer_into(block, 8 * octets, 0.0),
-        active=pointer_into(block, 9 * octets, 0.0),
+        scores=pointer_into(block, 5 * part_size, scores),
+        losers=pointer_into(block, 6 * part_size, scores),
+        won=pointer_into(block, 7 * part_size, small),
+        lost=pointer_into(block, 7 * part_size + part_size // 2, small),
+        slopes=pointer_into(block, 8 * part_size, 0.0),
+        active=pointer_into(block, 9 * part_size, 0.0),
     )
 
 
 @part
 def _sums_workspace(block, places, scores):
-    octets, small = 8 * places, np.int32(0)
+    part_size, small = 8 * places, np.int32(0)
     return Sums(
-        scores=pointer_into(block, 5 * octets, scores),
-        weights=pointer_into(block, 6 * octets, 0.0),
-        below=pointer_into(block, 7 * octets, small),
-        above=pointer_into(block, 7 * octets + octets // 2, small),
-        slopes=pointer_into(block, 8 * octets, 0.0),
-        active=pointer_into(block, 9 * octets, 0.0),
+        scores=pointer_into(block, 5 * part_size, scores),
+        weights=pointer_into(block, 6 * part_size, 0.0),
+        below=pointer_into(block, 7 * part_size, small),
+        above=pointer_into(block, 7 * part_size + part_size // 2, small),
+        slopes=pointer_into(block, 8 * part_size, 0.0),
+        active=pointer_into(block, 9 * part_size, 0.0),
     )
 
 

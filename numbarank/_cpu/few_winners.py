@@ -17,7 +17,7 @@ from numbarank._cpu.memory import LANES, lane, lanes, moved, pointer_into, read,
 from numbarank._cpu.sorting import number_of_key, sort_key, sort_keys
 from numbarank._hinge import violation
 
-BUCKETS = 1024
+BUCKETS, COUNTS = 1024, 1032  # the last eight are for numbers outside of the range, so that there is no branch
 WAYS = 4  # sums side by side, so that none waits for the one before
 SPARE = 1024  # losers that are gathered beyond twice those that are wanted, before the highest ones are selected
 _WINNER_COLUMNS, _CANDIDATE_COLUMNS = 9 + 3 * WAYS, 2
@@ -264,7 +264,7 @@ def cut(numbers, items, size, keep):
 @part
 def _last_key(numbers, size, keep):
     """Return a key, and how many numbers with that key belong to the highest ones, beside all with higher keys."""
-    counts = stack_of(BUCKETS, np.int32(0))
+    counts = stack_of(COUNTS, np.int32(0))
     low = high = sort_key(numbers[0])
     for k in range(size):
         key = sort_key(numbers[k])
@@ -278,8 +278,8 @@ def _last_key(numbers, size, keep):
             counts[bucket] = 0
         for k in range(size):
             distance = sort_key(numbers[k]) - low
-            if distance <= span:
-                counts[distance >> shift] += np.int32(1)
+            outside = np.uint64(BUCKETS) + (np.uint64(k) & np.uint64(7))
+            counts[distance >> shift if distance <= span else outside] += np.int32(1)
         bucket = BUCKETS - 1
         while counts[bucket] < rest:
             rest -= counts[bucket]

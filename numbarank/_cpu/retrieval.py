@@ -294,14 +294,14 @@ _SORTED_COLUMNS = 5
 
 @part
 def _sorted_workspace(block, places, scores):
-    octets, small, key = 8 * places, np.int32(0), np.uint64(0)
+    part_size, small, key = 8 * places, np.int32(0), np.uint64(0)
     return Sorted(
         candidates=pointer_into(block, 0, scores),
-        items=pointer_into(block, octets, small),
-        order=pointer_into(block, octets + octets // 2, small),
-        keys=pointer_into(block, 2 * octets, key),
-        spare_keys=pointer_into(block, 3 * octets, key),
-        spare_order=pointer_into(block, 4 * octets, small),
+        items=pointer_into(block, part_size, small),
+        order=pointer_into(block, part_size + part_size // 2, small),
+        keys=pointer_into(block, 2 * part_size, key),
+        spare_keys=pointer_into(block, 3 * part_size, key),
+        spare_order=pointer_into(block, 4 * part_size, small),
     )
 
 
@@ -376,7 +376,7 @@ def _best(
 _best_loop = CompiledLoop("highest scores", _best, ("bias", "offsets", "positives", "hidden_offsets", "hidden"))
 
 
-def best(retrieval, wanted, skip, ceiling):
+def highest_scores(retrieval, wanted, skip, ceiling):
     """Return the highest scores of each query and their items, -inf and -1 where there are none, and an invalid query.
 
     The first ``skip`` of them are left out, and those above ``ceiling`` times the score of the best positive.

@@ -63,14 +63,14 @@ class Work(NamedTuple):
 
 @part
 def _workspace(block, places, scores):
-    octets, small = 8 * places, np.int32(0)
+    part_size, small = 8 * places, np.int32(0)
     return Workspace(
         starts=pointer_into(block, 0, small),
-        spare_rows=pointer_into(block, octets // 2, small),
-        keys=pointer_into(block, octets, np.uint64(0)),
-        spare_keys=pointer_into(block, 2 * octets, np.uint64(0)),
-        runs=Runs(pointer_into(block, 3 * octets, scores), pointer_into(block, octets, small)),
-        spare=Runs(pointer_into(block, 4 * octets, scores), pointer_into(block, 2 * octets, small)),
+        spare_rows=pointer_into(block, part_size // 2, small),
+        keys=pointer_into(block, part_size, np.uint64(0)),
+        spare_keys=pointer_into(block, 2 * part_size, np.uint64(0)),
+        runs=Runs(pointer_into(block, 3 * part_size, scores), pointer_into(block, part_size, small)),
+        spare=Runs(pointer_into(block, 4 * part_size, scores), pointer_into(block, 2 * part_size, small)),
     )
 
 

@@ -116,12 +116,12 @@ def _layout(lists, counts):
         lists.where is not None,
         counts is not None,
         lists.power == 2,
-        _kind(lists.upstream),
+        _upstream_form(lists.upstream),
         highest.may_leave_out(lists.losers, lists.groups.longest),
     )
 
 
-def _kind(upstream):
+def _upstream_form(upstream):
     return "number" if isinstance(upstream, float) else "each" if upstream.ndim else "cell"
 
 

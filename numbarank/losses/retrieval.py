@@ -248,7 +248,7 @@ def hard_negatives(
     _, backend, dtype, given = read_table(*map(_call.array_of, (queries, items, bias)))
     places, hidden, _ = read_places(positives, exclude, given)
     retrieval = Retrieval(*given, places, hidden, None, None, None, 0.0, 1, memory)
-    indices, scores, invalid = backend.retrieval.best(retrieval, wanted, skip, ceiling)
+    indices, scores, invalid = backend.retrieval.highest_scores(retrieval, wanted, skip, ceiling)
     if invalid >= 0:
         raise ValueError(_arguments.describe_invalid_query(invalid))
     return indices, backend.arrays.cast(scores, dtype)
