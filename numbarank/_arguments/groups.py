@@ -1,10 +1,8 @@
 """Which rows belong to one query: their ids, or how many each query has."""
 
-import numbers
-
 import numpy as np
 
-from numbarank._arguments.inputs import is_on_cuda, read_in_host_memory
+from numbarank._arguments.whole_numbers import whole_numbers
 
 _NUMBERED = "number the queries with numpy.unique(qid, return_inverse=True)[1]"
 
@@ -18,7 +16,7 @@ def check_one_is_given(qid, group):
 
 def read_ids(qid):
     """Return the id of each row's query as an int64 vector."""
-    ids = _whole_numbers("qid", qid, "an id for each row")
+    ids = whole_numbers("qid", qid, "an id for each row", f": {_NUMBERED}").astype(np.int64)
     _check_not_negative("qid", ids, f"ids are 0 or more: {_NUMBERED}")
     return ids
 
@@ -37,7 +35,7 @@ def check_adjacent(ids, starts):
 
 def read_counts(group):
     """Return how many rows each query has as an int64 vector."""
-    counts = _whole_numbers("group", group, "a count for each query")
+    counts = whole_numbers("group", group, "a count for each query").astype(np.int64)
     _check_not_negative("group", counts, "it must hold how many rows each query has, 0 or more")
     return counts
 
@@ -47,30 +45,3 @@ def _check_not_negative(name, values, rule):
     if is_negative.any():
         i = int(np.argmax(is_negative))
         raise ValueError(f"{name}[{i}] is {values[i]}; {rule}")
-
-
-def _whole_numbers(name, values, meaning):
-    """Return the values as an int64 vector."""
-    if isinstance(values, (str, bytes, numbers.Number)) or is_on_cuda(name, values):
-        raise TypeError(
-            f"{name} is a {type(values).__name__}; it must be a list or NumPy array in host memory, {meaning}"
-        )
-    array = read_in_host_memory(name, values)
-    if array.ndim != 1:
-        raise ValueError(f"{name} has shape {array.shape}; it must have one axis, {meaning}")
-    if array.size == 0:
-        return np.zeros(0, np.int64)
-    if array.dtype.kind == "f":
-        _check_whole(name, array)
-    elif array.dtype.kind not in "iu":
-        advice = f": {_NUMBERED}" if name == "qid" else ""
-        raise TypeError(f"{name} has dtype {array.dtype}; it must hold whole numbers, {meaning}{advice}")
-    return array.astype(np.int64)
-
-
-def _check_whole(name, array):
-    is_fraction = ~(array == np.floor(array)) | np.isinf(array)
-    if is_fraction.any():
-        i = int(np.argmax(is_fraction))
-        what = "missing" if np.isnan(array[i]) else "no whole number"
-        raise ValueError(f"{name}[{i}] is {array[i]}, which is {what}; {name} must hold whole numbers")

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from numbarank._arguments.dtypes import check_number
-from numbarank._arguments.inputs import is_on_cuda, read, read_in_host_memory
+from numbarank._arguments.inputs import read
 from numbarank._arguments.settings import real_number
+from numbarank._arguments.whole_numbers import whole_numbers
 from numbarank._arguments.words import blaming, is_whole, shapes_of, shown, type_name
 
 _PAIR = "a pair of index arrays, (queries, items), or a CSR matrix with indptr and indices"
@@ -109,22 +110,7 @@ def _read_csr(name, indptr, indices, form, shape, queries, items):
 
 def _read_indices(name, values):
     """Return the values as a vector of whole numbers."""
-    if is_on_cuda(name, values):
-        raise TypeError(f"{name} is a {type_name(values)}; it must be a list or NumPy array in host memory")
-    array = read_in_host_memory(name, values)
-    if array.ndim != 1:
-        raise ValueError(f"{name} has shape {array.shape}; it must have one axis, an index for each entry")
-    if array.size == 0:
-        return np.zeros(0, np.int64)
-    if array.dtype.kind == "f":
-        bad = ~(array == np.floor(array)) | np.isinf(array)
-        if bad.any():
-            place = int(np.argmax(bad))
-            raise ValueError(f"{name}[{place}] is {array[place]}; indices must be whole numbers")
-    elif array.dtype.kind not in "iu":
-        advice = f": pass numpy.nonzero({name})" if array.dtype.kind == "b" else ""
-        raise TypeError(f"{name} has dtype {array.dtype}; it must hold whole numbers, which are indices{advice}")
-    return array
+    return whole_numbers(name, values, "an index for each entry", ": of a mask, pass numpy.nonzero(mask)")
 
 
 def _within(name, indices, count, of):

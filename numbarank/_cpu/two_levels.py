@@ -6,6 +6,7 @@ import numpy as np
 
 from numbarank._cpu import few_winners
 from numbarank._cpu.compiler import CompiledLoop, part
+from numbarank._cpu.every_pair import Results
 from numbarank._cpu.few_winners import Row, Written
 from numbarank._cpu.memory import LANES, are_given, moved, pointer_into, pointers, size_of
 from numbarank._cpu.rows import FEW_WINNERS, Rows, first_group, takes_part
@@ -55,17 +56,6 @@ class Split(NamedTuple):
     scores: Any
     winners: Any
     weights: Any
-
-
-class Results(NamedTuple):
-    """What is found of each group, and of each row; ``units`` are what a group's gradient was divided by at first."""
-
-    losses: Any
-    pairs: Any
-    units: Any
-    strategies: Any
-    gradient: Any
-    counts: Any
 
 
 class Work(NamedTuple):
