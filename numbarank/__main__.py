@@ -52,7 +52,7 @@ def main(arguments=None):
         metavar="A,B",
         help=f"dtypes of the scores, out of {', '.join(DTYPES)} (default: {','.join(DTYPES[:2])})",
     )
-    command.add_argument("--lists", action="store_true", help="the losses of lists, too (pairwise_hinge_loss)")
+    command.add_argument("--lists", action="store_true", help="the losses of lists, and of queries and items, too")
     command.add_argument("--cuda", action="store_true", help=ABOUT_CUDA)
     options = parser.parse_args(arguments)
     if options.command == "compile":

@@ -25,7 +25,7 @@ def steps(dtypes, has_lists=False, device="cpu"):
     return [
         Step(f"{dtype}: {name}{where}", functools.partial(call, np.dtype(dtype), device))
         for dtype in dtypes
-        for name, call in [*_pair_steps(), *(_list_steps() if has_lists else ())]
+        for name, call in [*_pair_steps(), *(_list_steps(device) if has_lists else ())]
     ]
 
 
@@ -36,11 +36,13 @@ def _pair_steps():
             yield f"{name}, {pairs:,} pairs", functools.partial(_call_on_pairs, call, pairs)
 
 
-def _list_steps():
+def _list_steps(device):
     for rows, lists in LISTS:
         for label_dtype in ("int64", None):
             name = f"lists, {lists} of {rows:,} rows, {label_dtype or 'floating'} labels"
             yield name, functools.partial(_call_on_lists, rows, lists, label_dtype)
+    if device == "cpu":
+        yield "queries and items", _call_on_queries
 
 
 def losses(x1, x2, y):
@@ -82,12 +84,18 @@ def _call_on_lists(rows, lists, label_dtype, dtype, device):
     size = rows * lists
     scores, weights = _put(np.linspace(0, 1, size).astype(dtype), device), _put(np.ones(size, dtype), device)
     groups = nr.Groups(group=[rows] * lists)
-    for values in (np.arange(size), np.arange(size) % 5):  # distinct and graded
+    for values in (np.arange(size), np.arange(size) % 5, np.arange(size) % 50 == 0):  # distinct, graded, few winners
         labels = _put(values.astype(label_dtype or dtype), device)
-        for options in ({}, {"power": 2}, {"weights": weights}, {"power": 2, "weights": weights}):
+        for options in ({}, {"power": 2}, {"weights": weights}, {"losers": 5}, {"losers": 5, "power": 2}):
             nr.pairwise_hinge_loss(scores, labels, group=groups, **options)
             nr.pairwise_hinge_loss_and_grad(scores, labels, group=groups, **options)
             nr.pairwise_hinge_loss_and_grad(scores, labels, group=groups, return_counts=True, **options)
+
+
+def _call_on_queries(dtype, device):
+    queries, items, positives = np.zeros((2, 4), dtype), np.ones((300, 4), dtype), ([0, 1], [0, 1])
+    nr.retrieval_hinge_loss_and_grad(queries, items, positives)
+    nr.hard_negatives(queries, items, 1, positives=positives)
 
 
 def _put(array, device):

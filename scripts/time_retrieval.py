@@ -110,6 +110,24 @@ def cells(sweep):
                 yield Goal(label, "{} ns a score beyond the products", allowed, max(beyond, 0.0), at_least=False)
 
 
+@benchmark.row("lists")
+def lists(sweep):
+    """Time lists of two levels as long as MovieLens' small ones, with about 60 winners each."""
+    rng = np.random.default_rng(2)
+    shape = size(sweep, 671), size(sweep, 9_066)
+    liked, weights = rng.random(shape) < 60 / shape[1], rng.random(shape)
+    scores = rng.standard_normal(shape, np.float32) + liked
+    out = np.empty_like(scores)
+    for power, limit in ((1, 5), (2, 8)):
+        for losers, given in ((None, None), (400, None), (None, weights)):
+            settings = {"power": power, "losers": losers, "weights": given, "reduction": "none", "out": out}
+            label = f"{shape[0]:,} lists of {shape[1]:,}, {NAMES[power]}" + (f", losers={losers}" if losers else "")
+            label += ", weights" if given is not None else ""
+            call = functools.partial(nr.pairwise_hinge_loss_and_grad, scores, liked, **settings)
+            nanoseconds = sweep.compare(label, scores.size, {OURS: call})[OURS].median / scores.size * 1e9
+            yield Goal(label, "{} ns a score", limit if given is None else 2 * limit, nanoseconds, at_least=False)
+
+
 @benchmark.row("large")
 def beside_products(sweep):
     table = large(sweep)

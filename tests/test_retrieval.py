@@ -124,15 +124,17 @@ def test_a_share_is_rounded_up():
         assert by_items[0, 0] == -kept
 
 
-def test_losers_of_all_queries_are_those_of_stored_scores(case):
+@pytest.mark.parametrize("losers", [None, 3, 0.25])
+def test_losers_of_all_queries_are_those_of_stored_scores(case, losers):
     """Equality with the loss on lists."""
     scores, labels = case.scores(), np.zeros((len(case.queries), len(case.items)))
     labels[case.positives] = 1
     for power in (1, 2):
         for reduction in REDUCTIONS:
-            loss, by_scores = nr.pairwise_hinge_loss_and_grad(scores, labels, power=power, reduction=reduction)
+            settings = {"power": power, "reduction": reduction, "losers": losers}
+            loss, by_scores = nr.pairwise_hinge_loss_and_grad(scores, labels, **settings)
             found, (by_queries, by_items) = nr.retrieval_hinge_loss_and_grad(
-                case.queries, case.items, case.positives, power=power, reduction=reduction
+                case.queries, case.items, case.positives, **settings
             )
             assert_allclose(found, loss, 1e-14)
             assert_allclose(by_queries, by_scores @ case.items, 1e-12, 1e-12)
