@@ -127,6 +127,7 @@ def pairwise_hinge_loss(
     margin: float = 1.0,
     power: int = 1,
     weights: Tensor | None = None,
+    losers: int | float | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """Return the hinge loss of all pairs of every query group: :func:`numbarank.pairwise_hinge_loss` on tensors.
@@ -137,7 +138,7 @@ def pairwise_hinge_loss(
         As there, on one device. The gradient is that by the scores; ``weights`` may not require one.
     qid, group : Tensor in host memory, array_like, or Groups for ``group``
         As there.
-    margin, power, reduction
+    margin, power, losers, reduction
         As there.
 
     Returns
@@ -161,9 +162,11 @@ def pairwise_hinge_loss(
     ([1.5, 0.0], [1.0, -1.0, 0.0, 0.0, 0.0])
     """
     _refuse_gradients(weights=weights)
+    if losers is not None:
+        losers = _read_losers(losers)
     qid, group = _host_tensor(qid), _host_tensor(group)
     loss = _pairwise_hinge.operator if torch.compiler.is_compiling() else _pairwise_hinge.apply
-    return loss(scores, labels, qid, group, where, weights, margin, power, reduction)
+    return loss(scores, labels, qid, group, where, weights, margin, power, losers, reduction)
 
 
 class PairwiseHingeLoss(nn.Module):
@@ -171,7 +174,7 @@ class PairwiseHingeLoss(nn.Module):
 
     Parameters
     ----------
-    margin, power, reduction
+    margin, power, reduction, losers
         As in :func:`numbarank.pairwise_hinge_loss`; what is not allowed raises ValueError here already.
 
     Examples
@@ -183,12 +186,17 @@ class PairwiseHingeLoss(nn.Module):
     PairwiseHingeLoss(margin=1.0, power=2, reduction='sum')
     >>> criterion(torch.tensor([2.0, 1.5, 0.0]), torch.tensor([1, 2, 0]))
     tensor(2.2500)
+    >>> PairwiseHingeLoss(losers=1)
+    PairwiseHingeLoss(margin=1.0, power=1, reduction='mean', losers=1)
     """
 
-    def __init__(self, margin: float = 1.0, power: int = 1, reduction: str = "mean") -> None:
+    def __init__(
+        self, margin: float = 1.0, power: int = 1, reduction: str = "mean", losers: int | float | None = None
+    ) -> None:
         super().__init__()
-        criterion = numbarank.PairwiseHingeLoss(margin, power, reduction)
+        criterion = numbarank.PairwiseHingeLoss(margin, power, reduction, losers)
         self.margin, self.power, self.reduction = criterion.margin, criterion.power, criterion.reduction
+        self.losers = _read_losers(losers)
 
     def forward(
         self,
@@ -210,12 +218,20 @@ class PairwiseHingeLoss(nn.Module):
             margin=self.margin,
             power=self.power,
             weights=weights,
+            losers=self.losers,
             reduction=self.reduction,
         )
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return f"margin={self.margin!r}, power={self.power!r}, reduction={self.reduction!r}"
+        losers = "" if self.losers is None else f", losers={self.losers!r}"
+        return f"margin={self.margin!r}, power={self.power!r}, reduction={self.reduction!r}{losers}"
+
+
+def _read_losers(losers):
+    """Return a choice of losers in a type of Python's, of which the operators know int and float apart."""
+    losers = numbarank.PairwiseHingeLoss(losers=losers).losers
+    return losers.item() if isinstance(losers, np.generic) else losers
 
 
 def _refuse_gradients(**constants):
@@ -357,19 +373,19 @@ class _PairwiseHinge(_Operator):
     name = "pairwise_hinge_loss"
     inputs = (
         "Tensor scores, Tensor labels, Tensor? qid, Tensor? group, Tensor? where, Tensor? weights, "
-        "float margin, int power, str reduction"
+        "float margin, int power, Scalar? losers, str reduction"
     )
 
     def __init__(self):
         super().__init__()
         torch.library.register_autograd(self.gradient_operator, self._refuse_second_derivative)
 
-    def arguments(self, scores, labels, qid, group, where, weights, margin, power, reduction):
+    def arguments(self, scores, labels, qid, group, where, weights, margin, power, losers, reduction):
         tensors = {"scores": scores, "labels": labels, "qid": qid, "group": group, "where": where, "weights": weights}
-        settings = {"margin": margin, "power": power, "reduction": reduction}
+        settings = {"margin": margin, "power": power, "losers": losers, "reduction": reduction}
         return {name: _array(tensor) for name, tensor in tensors.items()} | settings
 
-    def empty(self, scores, labels, qid, group, where, weights, margin, power, reduction):
+    def empty(self, scores, labels, qid, group, where, weights, margin, power, losers, reduction):
         shape = (self._count_groups(scores, qid, group),) if reduction == "none" else ()
         return scores.new_empty(shape, dtype=_gradient_dtype(scores))
 

@@ -544,10 +544,16 @@ def operator_samples():
         "both": (ops.margin_ranking_loss, (*pairs((1, 3)), torch.rand(4, 3), torch.rand(4, 1), 0.0, "none")),
         "gradients": (ops.margin_ranking_loss_backward, (upstream, *detached, None, None, 0.3, "mean", 3)),
         "weighted": (ops.margin_ranking_loss_backward, (upstream, *detached, weights, weights, 0.0, "mean", 2)),
-        "group": (ops.pairwise_hinge_loss, (*lists, None, group, None, lists[1] + 1.0, 1.0, 1, "none")),
-        "qid": (ops.pairwise_hinge_loss, (*lists, qid, None, None, None, 1.0, 2, "mean")),
-        "where": (ops.pairwise_hinge_loss, (*rows, None, None, mask, None, 1.0, 1, "none")),
-        "one list": (ops.pairwise_hinge_loss, (*lists, None, None, None, None, 1.0, 1, "none")),
+        "group": (ops.pairwise_hinge_loss, (*lists, None, group, None, lists[1] + 1.0, 1.0, 1, None, "none")),
+        "qid": (ops.pairwise_hinge_loss, (*lists, qid, None, None, None, 1.0, 2, None, "mean")),
+        "where": (ops.pairwise_hinge_loss, (*rows, None, None, mask, None, 1.0, 1, None, "none")),
+        "one loser": (ops.pairwise_hinge_loss, (*lists, None, group, None, None, 1.0, 1, 1, "mean")),
+        "a share": (ops.pairwise_hinge_loss, (*lists, None, group, None, None, 1.0, 1, 0.5, "none")),
+        "gradient of lists": (
+            ops.pairwise_hinge_loss_backward,
+            (upstream, lists[0].detach(), lists[1], None, group, None, None, 1.0, 2, 2, "mean", 1),
+        ),
+        "one list": (ops.pairwise_hinge_loss, (*lists, None, None, None, None, 1.0, 1, None, "none")),
     }
 
 
@@ -654,8 +660,10 @@ def test_modules_are_torchs_own():
     ranks = edge.PairwiseHingeLoss(0.5, power=2, reduction="none")
     assert isinstance(ranks, torch.nn.Module)
     assert repr(ranks) == "PairwiseHingeLoss(margin=0.5, power=2, reduction='none')"
+    hardest = edge.PairwiseHingeLoss(losers=np.int8(1))
+    assert repr(hardest) == "PairwiseHingeLoss(margin=1.0, power=1, reduction='mean', losers=1)"
     x1, x2, y = pairs()
-    for module, arguments in ((criterion, (x1, x2, y)), (ranks, (x1, y))):
+    for module, arguments in ((criterion, (x1, x2, y)), (ranks, (x1, y)), (hardest, (x1, y))):
         assert module.state_dict() == {}
         for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
             assert repr(twin) == repr(module)
@@ -741,8 +749,10 @@ def test_what_is_refused(change, error, words):
         (lambda: edge.MarginRankingLoss(margin="1"), TypeError, "margin"),
         (lambda: edge.PairwiseHingeLoss(power=3), ValueError, "power"),
         (lambda: edge.PairwiseHingeLoss(margin=float("inf")), ValueError, "margin"),
+        (lambda: edge.PairwiseHingeLoss(losers=0), ValueError, "losers is 0; it must be None"),
+        (lambda: edge.PairwiseHingeLoss(losers="all"), TypeError, "losers is 'all'; it must be None"),
     ],
-    ids=["reduction", "margin", "power", "infinite margin"],
+    ids=["reduction", "margin", "power", "infinite margin", "losers", "losers as text"],
 )
 def test_settings_are_checked_at_construction(make, error, words):
     with pytest.raises(error, match=words):
@@ -829,6 +839,80 @@ def test_gradients_of_lists_are_checked_once_and_refused_twice():
     (gradient,) = backward(loss(scores), [scores], create_graph=True)
     with pytest.raises(RuntimeError, match="gradient of pairwise_hinge_loss cannot be differentiated"):
         gradient.sum().backward()
+
+
+HARD = torch.tensor([2.0, 1.5, 0.0, 3.0]), torch.tensor([1, 2, 0, 0])
+CHOICES = [(None, 6.0), (1, 4.5), (2, 6.0), (0.5, 6.0), (0.25, 4.5), (1.0, 6.0)]
+
+
+@pytest.mark.parametrize(("losers", "expected"), [*CHOICES, (np.uint64(1), 4.5), (np.float32(0.25), 4.5)], ids=str)
+def test_losers_in_forward_and_backward(losers, expected):
+    """1 is one loser, 1.0 is all of them."""
+    scores, labels = HARD[0].clone().requires_grad_(), HARD[1]
+    for loss in (
+        edge.pairwise_hinge_loss(scores, labels, losers=losers, reduction="sum"),
+        edge.PairwiseHingeLoss(reduction="sum", losers=losers)(scores, labels),
+    ):
+        _, gradient = nr.pairwise_hinge_loss_and_grad(array(scores), array(labels), losers=losers, reduction="sum")
+        assert loss.item() == expected
+        assert_same(array(backward(loss, [scores])[0]), gradient)
+        assert gradient.any()
+
+
+def test_gradients_with_losers_are_checked_once_and_refused_twice():
+    scores, labels, weights = lists()
+    loss = functools.partial(edge.pairwise_hinge_loss, labels=labels, power=2, weights=weights, losers=1)
+    assert torch.autograd.gradcheck(loss, [scores])
+    (gradient,) = backward(loss(scores), [scores], create_graph=True)
+    with pytest.raises(RuntimeError, match="gradient of pairwise_hinge_loss cannot be differentiated"):
+        gradient.sum().backward()
+
+
+def test_compiled_losers():
+    """The choice is a constant of a graph, or a number that comes in."""
+    torch._dynamo.reset()
+    scores, labels = HARD[0].clone().requires_grad_(), HARD[1]
+
+    def step(scores, losers):
+        return edge.pairwise_hinge_loss(scores, labels, losers=losers, reduction="sum")
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    for losers, expected in CHOICES:
+        loss = compiled(scores, losers)
+        assert loss.item() == expected
+        assert_same(array(backward(loss, [scores])[0]), array(backward(step(scores, losers), [scores])[0]))
+    module = torch.compile(edge.PairwiseHingeLoss(reduction="sum", losers=1), fullgraph=True, backend="aot_eager")
+    assert module(*HARD).item() == 4.5
+
+
+def test_exported_losers():
+    exported = torch.export.export(edge.PairwiseHingeLoss(reduction="sum", losers=1), HARD).module()
+    assert exported(*HARD).item() == 4.5
+
+
+def test_losers_of_meta_tensors():
+    scores, labels = (tensor.to("meta") for tensor in HARD)
+    assert edge.pairwise_hinge_loss(scores, labels, losers=0.5, reduction="none").shape == (1,)
+    with pytest.raises(ValueError, match=r"losers is 1\.5; it must be None"):
+        edge.pairwise_hinge_loss(scores, labels, losers=1.5)
+
+
+@pytest.mark.parametrize(
+    ("losers", "error"),
+    [(0, ValueError), (1.5, ValueError), (True, TypeError), ("all", TypeError), (torch.tensor(1), TypeError)],
+    ids=str,
+)
+def test_what_is_no_choice_of_losers(losers, error):
+    def loss(scores):
+        return edge.pairwise_hinge_loss(scores, HARD[1], losers=losers)
+
+    for function in (loss, torch.compile(loss, backend="aot_eager")):
+        torch._dynamo.reset()
+        with pytest.raises(error, match=r"losers is .*; it must be None"):
+            function(HARD[0])
+    torch._dynamo.reset()
+    with pytest.raises(RuntimeError, match=r"losers is .*; it must be None"):  # torch.compile's own, about ours
+        torch.compile(loss, fullgraph=True, backend="aot_eager")(HARD[0])
 
 
 def test_weights_have_no_gradient():
