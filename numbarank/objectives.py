@@ -12,17 +12,29 @@ from numpy.typing import ArrayLike
 import numbarank as nr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class _PairwiseHinge:
-    """The settings that an objective and its metric share."""
+    """The settings that an objective and its metric share: those of the loss, which checks them."""
 
     margin: float = 1.0
     power: int = 1
+    losers: int | float | None = None
 
     def __post_init__(self) -> None:
-        checked = nr.PairwiseHingeLoss(self.margin, self.power)
-        object.__setattr__(self, "margin", checked.margin)
-        object.__setattr__(self, "power", checked.power)
+        checked = nr.PairwiseHingeLoss(**vars(self))
+        for name in vars(self):
+            value = getattr(checked, name)
+            object.__setattr__(self, name, value.item() if isinstance(value, np.generic) else value)
+
+    def __repr__(self) -> str:
+        given = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]
+        return f"{type(self).__name__}({', '.join(given)})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and repr(other) == repr(self)  # one loser, 1, is not all of them, 1.0
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
 
     @property
     def name(self) -> str:
@@ -30,16 +42,14 @@ class _PairwiseHinge:
         return "pairwise_hinge" if self.power == 1 else "pairwise_squared_hinge"
 
     def _mean(self, rows):
-        return float(nr.pairwise_hinge_loss(**rows, margin=self.margin, power=self.power))
+        return float(nr.pairwise_hinge_loss(**rows, **vars(self)))
 
     def _derivatives(self, rows):
         """Return the gradient and the hessian of the sum over all pairs.
 
         The hinge has no second derivative: the active pairs of a row stand in for it, or one pair where it has none.
         """
-        _, gradient, active = nr.pairwise_hinge_loss_and_grad(
-            **rows, margin=self.margin, power=self.power, reduction="sum", return_counts=True
-        )
+        _, gradient, active = nr.pairwise_hinge_loss_and_grad(**rows, **vars(self), reduction="sum", return_counts=True)
         if self.power == 2:
             return gradient, 2 * active
         one_pair = 1.0 if rows["weights"] is None else np.square(rows["weights"], dtype=np.float64)
@@ -72,7 +82,7 @@ class LightGBMObjective(_PairwiseHinge):
     @property
     def metric(self) -> LightGBMMetric:
         """The mean loss of a pair, for ``train(feval=...)`` and ``fit(eval_metric=...)``."""
-        return LightGBMMetric(self.margin, self.power)
+        return LightGBMMetric(**vars(self))
 
 
 class XGBoostMetric(_PairwiseHinge):
@@ -93,10 +103,10 @@ class XGBoostObjective(_PairwiseHinge):
     @property
     def metric(self) -> XGBoostMetric:
         """The mean loss of a pair, for ``train(custom_metric=...)``."""
-        return XGBoostMetric(self.margin, self.power)
+        return XGBoostMetric(**vars(self))
 
 
-def lightgbm(margin: float = 1.0, power: int = 1) -> LightGBMObjective:
+def lightgbm(margin: float = 1.0, power: int = 1, losers: int | float | None = None) -> LightGBMObjective:
     """Return the pairwise hinge loss as an objective for LightGBM.
 
     Parameters
@@ -105,6 +115,9 @@ def lightgbm(margin: float = 1.0, power: int = 1) -> LightGBMObjective:
         The distance, in units of the scores, that a pair in the right order must keep.
     power : {1, 2}, default 1
         1 for the hinge, 2 for the squared hinge.
+    losers : int or float, optional
+        Which rows of lower label each row meets, all by default: so many of the highest-scoring ones of its query, or
+        that share of them, as in :func:`numbarank.pairwise_hinge_loss`.
 
     Returns
     -------
@@ -115,7 +128,8 @@ def lightgbm(margin: float = 1.0, power: int = 1) -> LightGBMObjective:
     Raises
     ------
     TypeError, ValueError
-        For a margin that is no finite number, or another power. When called: ValueError for data without groups.
+        For a margin that is no finite number, another power, or losers that are no choice. When called: ValueError for
+        data without groups.
 
     Notes
     -----
@@ -123,6 +137,11 @@ def lightgbm(margin: float = 1.0, power: int = 1) -> LightGBMObjective:
     hessian is exact: a row has 2 for each active pair. With power 1 the second derivative is 0 everywhere, and the
     number of active pairs stands in for it, or 1 where there are none. Weights make that the sum of the pairs' weights,
     or the square of the row's.
+
+    With ``losers``, gradient, hessian and metric are those of the chosen pairs, and the choice is made anew for the
+    scores of each step. The libraries' own objectives truncate otherwise, by the rank of the higher-placed row of a
+    pair. Unlike there, a query may have any number of rows (LightGBM's lambdarank takes 10,000), and labels are any
+    real numbers, not integers that index gains.
 
     Examples
     --------
@@ -139,16 +158,18 @@ def lightgbm(margin: float = 1.0, power: int = 1) -> LightGBMObjective:
     array([1., 1., 1.])
     >>> objective.metric([1, 0, 2], [0.5, 1.0, 0.0], None, [2, 1])
     ('pairwise_hinge', 1.5, False)
+    >>> objectives.lightgbm(losers=1)
+    LightGBMObjective(margin=1.0, power=1, losers=1)
     """
-    return LightGBMObjective(margin, power)
+    return LightGBMObjective(margin, power, losers)
 
 
-def xgboost(margin: float = 1.0, power: int = 1) -> XGBoostObjective:
+def xgboost(margin: float = 1.0, power: int = 1, losers: int | float | None = None) -> XGBoostObjective:
     """Return the pairwise hinge loss as an objective for XGBoost.
 
     Parameters
     ----------
-    margin, power
+    margin, power, losers
         As in :func:`lightgbm`.
 
     Returns
@@ -175,7 +196,7 @@ def xgboost(margin: float = 1.0, power: int = 1) -> XGBoostObjective:
     >>> objectives.xgboost(power=2).metric.name
     'pairwise_squared_hinge'
     """
-    return XGBoostObjective(margin, power)
+    return XGBoostObjective(margin, power, losers)
 
 
 def _lightgbm_rows(first, second, weight, group):

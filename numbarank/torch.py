@@ -1,22 +1,28 @@
 """The losses on PyTorch tensors: functions and modules with gradients, on the CPU and on CUDA.
 
 Each loss is an operator of ``torch.library`` that calls numbarank on the memory of its tensors, and another one for the
-gradients. They are what torch.compile puts into its graphs.
+gradients. They are what torch.compile puts into its graphs. Outside of graphs, and where nothing but autograd looks on,
+ordinary tensors do without them: then loss and gradients come from one pass.
 """
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor, is_autocast_enabled, nn
+from torch._C import _are_functorch_transforms_active, _is_tracing, _len_torch_dispatch_stack
+from torch.autograd import forward_ad
+from torch.overrides import has_torch_function
 
 import numbarank
 
 __all__ = ["MarginRankingLoss", "PairwiseHingeLoss", "margin_ranking_loss", "pairwise_hinge_loss"]
 
 _DEVICES = ("cpu", "cuda")
+_BFLOAT16 = torch.bfloat16
 
 
 def margin_ranking_loss(
@@ -71,12 +77,12 @@ def margin_ranking_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = nn.MarginRankingLoss(0.0, size_average, reduce).reduction
-    _refuse_gradients(margin=margin, weights=weights)
     margins = None
-    if isinstance(margin, Tensor):
-        margin, margins = 0.0, margin
-    loss = _margin_ranking.operator if torch.compiler.is_compiling() else _margin_ranking.apply
-    return loss(input1, input2, target, margins, weights, margin, reduction)
+    if weights is not None or isinstance(margin, Tensor):
+        _refuse_gradients(margin=margin, weights=weights)
+        if isinstance(margin, Tensor):
+            margin, margins = 0.0, margin
+    return _margin_ranking(input1, input2, target, margins, weights, margin, reduction)
 
 
 class MarginRankingLoss(nn.MarginRankingLoss):
@@ -127,6 +133,7 @@ def pairwise_hinge_loss(
     margin: float = 1.0,
     power: int = 1,
     weights: Tensor | None = None,
+    losers: int | float | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """Return the hinge loss of all pairs of every query group: :func:`numbarank.pairwise_hinge_loss` on tensors.
@@ -137,7 +144,7 @@ def pairwise_hinge_loss(
         As there, on one device. The gradient is that by the scores; ``weights`` may not require one.
     qid, group : Tensor in host memory, array_like, or Groups for ``group``
         As there.
-    margin, power, reduction
+    margin, power, losers, reduction
         As there.
 
     Returns
@@ -160,10 +167,12 @@ def pairwise_hinge_loss(
     >>> loss.tolist(), scores.grad.tolist()
     ([1.5, 0.0], [1.0, -1.0, 0.0, 0.0, 0.0])
     """
-    _refuse_gradients(weights=weights)
+    if weights is not None:
+        _refuse_gradients(weights=weights)
+    if losers is not None:
+        losers = _read_losers(losers)
     qid, group = _host_tensor(qid), _host_tensor(group)
-    loss = _pairwise_hinge.operator if torch.compiler.is_compiling() else _pairwise_hinge.apply
-    return loss(scores, labels, qid, group, where, weights, margin, power, reduction)
+    return _pairwise_hinge(scores, labels, qid, group, where, weights, margin, power, losers, reduction)
 
 
 class PairwiseHingeLoss(nn.Module):
@@ -171,7 +180,7 @@ class PairwiseHingeLoss(nn.Module):
 
     Parameters
     ----------
-    margin, power, reduction
+    margin, power, reduction, losers
         As in :func:`numbarank.pairwise_hinge_loss`; what is not allowed raises ValueError here already.
 
     Examples
@@ -183,12 +192,17 @@ class PairwiseHingeLoss(nn.Module):
     PairwiseHingeLoss(margin=1.0, power=2, reduction='sum')
     >>> criterion(torch.tensor([2.0, 1.5, 0.0]), torch.tensor([1, 2, 0]))
     tensor(2.2500)
+    >>> PairwiseHingeLoss(losers=1)
+    PairwiseHingeLoss(margin=1.0, power=1, reduction='mean', losers=1)
     """
 
-    def __init__(self, margin: float = 1.0, power: int = 1, reduction: str = "mean") -> None:
+    def __init__(
+        self, margin: float = 1.0, power: int = 1, reduction: str = "mean", losers: int | float | None = None
+    ) -> None:
         super().__init__()
-        criterion = numbarank.PairwiseHingeLoss(margin, power, reduction)
+        criterion = numbarank.PairwiseHingeLoss(margin, power, reduction, losers)
         self.margin, self.power, self.reduction = criterion.margin, criterion.power, criterion.reduction
+        self.losers = _read_losers(losers)
 
     def forward(
         self,
@@ -210,12 +224,20 @@ class PairwiseHingeLoss(nn.Module):
             margin=self.margin,
             power=self.power,
             weights=weights,
+            losers=self.losers,
             reduction=self.reduction,
         )
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return f"margin={self.margin!r}, power={self.power!r}, reduction={self.reduction!r}"
+        losers = "" if self.losers is None else f", losers={self.losers!r}"
+        return f"margin={self.margin!r}, power={self.power!r}, reduction={self.reduction!r}{losers}"
+
+
+def _read_losers(losers):
+    """Return a choice of losers in a type of Python's, of which the operators know int and float apart."""
+    losers = numbarank.PairwiseHingeLoss(losers=losers).losers
+    return losers.item() if isinstance(losers, np.generic) else losers
 
 
 def _refuse_gradients(**constants):
@@ -237,7 +259,7 @@ class _Operator:
     inputs: str
 
     def __init__(self):
-        self.tensors = self.inputs.count("Tensor")
+        self.tensors, self.function = self.inputs.count("Tensor"), getattr(numbarank, self.name)
         self.operator = self._define(self.name, f"({self.inputs}) -> Tensor", self._values, self.empty)
         schema = f"(Tensor upstream, {self.inputs}, int count) -> Tensor[]"
         self.gradient_operator = self._define(f"{self.name}_backward", schema, self._gradients, self._empty_gradients)
@@ -250,12 +272,35 @@ class _Operator:
 
             @staticmethod
             def forward(ctx, *inputs):
-                self._keep(ctx, inputs, None)
-                return self.operator(*inputs)
+                tensors, ctx.settings = inputs[:-1], inputs[-1]
+                ctx.save_for_backward(*tensors)
+                inputs = (*tensors, *ctx.settings)
+                arguments = self._plain_arguments(tensors, inputs)
+                if arguments is None:
+                    return self.operator(*inputs)
+                ctx.is_plain = True
+                if inputs[-1] == "none":  # the gradients are those of each loss, which come later
+                    return self._loss(arguments)
+                loss, gradients = self.loss_and_gradients(arguments, self.count(ctx.needs_input_grad))
+                ctx.gradients = [*map(_tensor, gradients)]
+                return _tensor(loss)
 
             backward = staticmethod(self._go_backward)
 
         self.apply = Function.apply
+
+    def __call__(self, *inputs):
+        if torch.compiler.is_compiling():
+            return self.operator(*inputs)
+        count = self.tensors
+        while inputs[count - 1] is None:  # autograd takes time for each
+            count -= 1
+        tensors = inputs[:count]
+        if not (torch.is_grad_enabled() and _require_gradient(tensors)):
+            arguments = self._plain_arguments(tensors, inputs)
+            if arguments is not None:
+                return self._loss(arguments)
+        return self.apply(*tensors, inputs[count:])
 
     @staticmethod
     def _define(name, schema, kernel, fake):
@@ -265,14 +310,26 @@ class _Operator:
         torch.library.register_fake(f"numbarank::{name}", fake)
         return getattr(torch.ops.numbarank, name).default
 
+    def _plain_arguments(self, tensors, inputs):
+        """Return the arguments of numbarank where nothing but autograd has to see the call, or None."""
+        if not _are_plain(tensors) or not _KINDS.issuperset(map(type, inputs[self.tensors :])):
+            return None
+        try:
+            return self.arguments(*inputs)
+        except (RuntimeError, TypeError):  # the memory does not hold the values as they are
+            return None
+
+    def _loss(self, arguments):
+        return _tensor(self.function(**arguments))
+
     def _values(self, *inputs):
-        return _tensor(getattr(numbarank, self.name)(**self.arguments(*inputs)))
+        return self._loss(self.arguments(*inputs))
 
     def _gradients(self, upstream, *inputs):
         """Return the gradients by the first ``count`` inputs; count is the last of the inputs."""
         out = self._empty_gradients(upstream, *inputs) if upstream.is_cuda else None
         arguments, count = self.arguments(*inputs[:-1]), inputs[-1]
-        gradients = self.gradients(arguments, count, _upstream(upstream), out and [*map(_array, out)])
+        _, gradients = self.loss_and_gradients(arguments, count, _upstream(upstream), out and [*map(_array, out)])
         return out or [*map(_tensor, gradients)]
 
     def _empty_gradients(self, upstream, *inputs):
@@ -283,10 +340,14 @@ class _Operator:
         ctx.settings = inputs[self.tensors :]
 
     def _go_backward(self, ctx, upstream):
-        inputs, needed = (*ctx.saved_tensors, *ctx.settings), ctx.needs_input_grad
-        gradients = self.differentiable_gradients(upstream, *inputs) if torch.is_grad_enabled() else None
+        tensors, gradients, needed = ctx.saved_tensors, None, ctx.needs_input_grad  # refuses what changed since
+        compute = self.gradient_operator
+        if torch.is_grad_enabled():
+            gradients = self.differentiable_gradients(upstream, *tensors, *ctx.settings)
+        elif hasattr(ctx, "is_plain") and _are_plain((upstream,)) and not torch.compiler.is_compiling():
+            gradients, compute = _times(vars(ctx).pop("gradients", None), upstream), self._gradients
         if gradients is None:
-            gradients = self.gradient_operator(upstream, *inputs, self.count(needed))
+            gradients = compute(upstream, *tensors, *ctx.settings, self.count(needed))
         return (*gradients, *[None] * (len(needed) - len(gradients)))
 
     def differentiable_gradients(self, upstream, *inputs):
@@ -332,9 +393,9 @@ class _MarginRanking(_Operator):
     def count(self, needed):
         return 2 + needed[2]
 
-    def gradients(self, arguments, count, gradient, out):
+    def loss_and_gradients(self, arguments, count, gradient=1.0, out=None):
         call = numbarank.margin_ranking_loss_and_grad
-        return call(**arguments, gradient=gradient, out=out, target_grad=count == 3)[1]
+        return call(**arguments, gradient=gradient, out=out, target_grad=count == 3)
 
     def differentiable_gradients(self, upstream, input1, input2, target, margins, weights, margin, reduction):
         """Return the gradients as torch computes them, so that they have gradients themselves."""
@@ -357,19 +418,19 @@ class _PairwiseHinge(_Operator):
     name = "pairwise_hinge_loss"
     inputs = (
         "Tensor scores, Tensor labels, Tensor? qid, Tensor? group, Tensor? where, Tensor? weights, "
-        "float margin, int power, str reduction"
+        "float margin, int power, Scalar? losers, str reduction"
     )
 
     def __init__(self):
         super().__init__()
         torch.library.register_autograd(self.gradient_operator, self._refuse_second_derivative)
 
-    def arguments(self, scores, labels, qid, group, where, weights, margin, power, reduction):
+    def arguments(self, scores, labels, qid, group, where, weights, margin, power, losers, reduction):
         tensors = {"scores": scores, "labels": labels, "qid": qid, "group": group, "where": where, "weights": weights}
-        settings = {"margin": margin, "power": power, "reduction": reduction}
+        settings = {"margin": margin, "power": power, "losers": losers, "reduction": reduction}
         return {name: _array(tensor) for name, tensor in tensors.items()} | settings
 
-    def empty(self, scores, labels, qid, group, where, weights, margin, power, reduction):
+    def empty(self, scores, labels, qid, group, where, weights, margin, power, losers, reduction):
         shape = (self._count_groups(scores, qid, group),) if reduction == "none" else ()
         return scores.new_empty(shape, dtype=_gradient_dtype(scores))
 
@@ -383,8 +444,10 @@ class _PairwiseHinge(_Operator):
     def count(self, needed):
         return 1
 
-    def gradients(self, arguments, count, gradient, out):
-        return [numbarank.pairwise_hinge_loss_and_grad(**arguments, gradient=gradient, out=out and out[0])[1]]
+    def loss_and_gradients(self, arguments, count, gradient=1.0, out=None):
+        call = numbarank.pairwise_hinge_loss_and_grad
+        loss, *gradients = call(**arguments, gradient=gradient, out=out and out[0])
+        return loss, gradients
 
     def _refuse_second_derivative(self, ctx, upstream):
         raise RuntimeError(
@@ -394,6 +457,46 @@ class _PairwiseHinge(_Operator):
 
 
 _margin_ranking, _pairwise_hinge = _MarginRanking(), _PairwiseHinge()
+
+
+# ---------------------------------------------------------------- outside of graphs
+
+_TYPES, _KINDS = frozenset((Tensor, nn.Parameter)), frozenset((float, int, str, type(None)))
+
+
+def _require_gradient(tensors):
+    for tensor in tensors:  # noqa: SIM110 (any() of a generator takes three times as long)
+        if getattr(tensor, "requires_grad", False):
+            return True
+    return False
+
+
+def _are_plain(tensors):
+    """Tell whether tensors are ordinary ones in host memory, and nothing but autograd has to see what is called."""
+    for tensor in tensors:
+        if tensor is not None and not (type(tensor) in _TYPES and tensor.is_cpu):
+            return False
+    return not (
+        has_torch_function(tensors)  # true of a mode, too
+        or _len_torch_dispatch_stack()
+        or _are_functorch_transforms_active()
+        or _is_tracing()
+        or is_autocast_enabled("cpu")
+        or forward_ad._current_level >= 0
+    )
+
+
+def _times(gradients, upstream):
+    """Return gradients times the upstream gradient, in their own memory; None where they have to be computed again.
+
+    Those are the cases in which a product is not what comes of an upstream gradient from the start: NaN and infinity do
+    not reach pairs that are not active, and half types have lost too much.
+    """
+    if gradients is None or (factor := upstream.item()) == 1:
+        return gradients
+    if not math.isfinite(factor) or any(gradient.dtype.itemsize == 2 for gradient in gradients):
+        return None
+    return [gradient.mul_(upstream) for gradient in gradients]
 
 
 # ---------------------------------------------------------------- tensors and arrays
@@ -415,7 +518,7 @@ def _array(tensor):
     """Return the memory of a tensor as an array that numbarank takes; None stays None."""
     if tensor is None:
         return None
-    bfloat16 = _bfloat16() if tensor.dtype is torch.bfloat16 else None
+    bfloat16 = _bfloat16() if tensor.dtype is _BFLOAT16 else None
     if tensor.is_cuda:
         return _CudaArray(tensor)
     return tensor.numpy() if bfloat16 is None else tensor.view(torch.int16).numpy().view(bfloat16)
@@ -431,6 +534,8 @@ def _bfloat16():
 
 def _tensor(result):
     """Return what numbarank returned as a tensor of the same memory."""
+    if type(result) is np.ndarray and result.dtype.kind == "f":
+        return torch.from_numpy(result)
     if not isinstance(result, (np.ndarray, np.generic)):
         return torch.from_dlpack(numbarank.Tensor(result))
     array = np.asarray(result)
@@ -440,8 +545,10 @@ def _tensor(result):
 
 
 def _upstream(tensor):
-    """Return the upstream gradient; a single number in host memory as a float, which is the quickest to pass on."""
-    return _array(tensor) if tensor.dim() or tensor.is_cuda else tensor.item()
+    """Return the upstream gradient; one number for all, in host memory, as a float, which is quickest."""
+    if tensor.is_cuda or any(tensor.stride()) or not tensor.numel():
+        return _array(tensor.resolve_neg())
+    return tensor[(0,) * tensor.dim()].item()
 
 
 def _empty_gradient(tensor):

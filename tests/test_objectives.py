@@ -46,8 +46,9 @@ def graded(seed=0, sizes=SIZES):
 # ---------------------------------------------------------------- the objects
 
 
-def of_factory(factory):
-    return [factory(0.5, power=2), factory(0.5, power=2).metric]
+def of_factory(factory, **settings):
+    objective = factory(0.5, power=2, **settings)
+    return [objective, objective.metric]
 
 
 @FACTORIES
@@ -68,6 +69,17 @@ def test_an_objective_shows_its_settings(factory):
 
 
 @FACTORIES
+def test_losers_are_part_of_the_value(factory):
+    for value, more in zip(of_factory(factory, losers=1), of_factory(factory, losers=0.5), strict=True):
+        assert repr(value).endswith("(margin=0.5, power=2, losers=1)")
+        twins = [pickle.loads(pickle.dumps(value)), copy.deepcopy(value), type(value)(0.5, 2, np.int8(1))]
+        assert all(twin == value and hash(twin) == hash(value) and twin.losers == 1 for twin in twins)
+        others = [more, *(type(value)(0.5, 2, losers) for losers in (None, 2, 1.0))]  # 1.0 is all of them
+        assert len({value, *twins, *others}) == 5
+        assert value != (0.5, 2, 1)
+
+
+@FACTORIES
 def test_settings_are_checked_when_made(factory):
     with pytest.raises(ValueError, match=r"^power is 3; it must be 1 for the hinge or 2 for the squared hinge$"):
         factory(power=3)
@@ -75,6 +87,8 @@ def test_settings_are_checked_when_made(factory):
         factory(margin=float("nan"))
     with pytest.raises(TypeError, match="margin"):
         factory(margin="1")
+    with pytest.raises(ValueError, match=r"^losers is 0; it must be None for all rows of lower label"):
+        factory(losers=0)
 
 
 def test_signatures_are_those_that_the_libraries_count():
@@ -111,6 +125,21 @@ def test_derivatives_of_the_squared_hinge_by_hand():
     # row 0 over row 1 lacks 2.5, row 2 over row 0 nothing, row 2 over row 1 0.5
     assert gradient.tolist() == [-2 * 2.5, 2 * 2.5 + 2 * 0.5, -2 * 0.5, 0]
     assert hessian.tolist() == [2 * 2, 2 * 2, 2 * 2, 0]
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_derivatives_of_the_hardest_losers_by_hand(power):
+    labels, scores, group = [1, 0, 0, 2, 0], np.array([0.0, 0.5, 2.0, 3.0, 9.0]), [4, 1]
+    objective = objectives.lightgbm(margin=2.0, power=power, losers=1)
+    gradient, hessian = objective(labels, scores, None, group)
+    # row 0 meets row 2 alone, and lacks 4; row 3 meets row 2 alone, and lacks 1
+    if power == 1:
+        assert gradient.tolist() == [-1, 0, 1 + 1, -1, 0]
+        assert hessian.tolist() == [1, 1, 2, 1, 1]
+    else:
+        assert gradient.tolist() == [-2 * 4, 0, 2 * 4 + 2 * 1, -2 * 1, 0]
+        assert hessian.tolist() == [2, 0, 2 * 2, 2, 0]
+    assert objective.metric(labels, scores, None, group)[1] == (4**power + 1) / 2
 
 
 def test_a_pair_weighs_the_product_of_its_rows():
@@ -204,6 +233,33 @@ def test_the_metric_of_lightgbm_is_the_mean_loss(lightgbm, power, name):
     assert len(logged) == ROUNDS and logged == sorted(logged, reverse=True)
     assert logged[-1] == pytest.approx(float(expected), rel=1e-6)
     assert booster.best_iteration == ROUNDS
+
+
+def test_lightgbm_trains_on_the_hardest_losers(lightgbm):
+    x, labels, weights = graded()
+    objective = objectives.lightgbm(losers=0.25)
+    data, seen = lightgbm.Dataset(x, labels, group=SIZES, weight=weights), {}
+    parameters = {**QUIET, "objective": objective, "metric": "None", "min_data_in_leaf": 5}
+    keywords = {"feval": objective.metric, "callbacks": [lightgbm.record_evaluation(seen)]}
+    scores = lightgbm.train(parameters, data, ROUNDS, valid_sets=[data], **keywords).predict(x)
+    logged = seen["training"]["pairwise_hinge"]
+    expected = nr.pairwise_hinge_loss(scores, labels, group=SIZES, weights=weights, losers=0.25)
+    assert logged[-1] == pytest.approx(float(expected), rel=1e-6) and logged[-1] < logged[0]
+    every = lightgbm.train({**parameters, "objective": objectives.lightgbm()}, data, ROUNDS).predict(x)
+    assert not np.array_equal(scores, every)
+
+
+def test_queries_and_labels_that_lambdarank_of_lightgbm_refuses(lightgbm):
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((10_001, 2)), rng.standard_normal(10_001)
+    objective = objectives.lightgbm(losers=0.01)
+    settings = {"group": [len(x)], "params": QUIET}
+    booster = lightgbm.train({**QUIET, "objective": objective}, lightgbm.Dataset(x, labels, **settings), 1)
+    assert np.ptp(booster.predict(x)) > 0
+    for group, words in (([5000, 5001], "label should be int type"), ([10_001], "10001 exceeds upper limit of 10000")):
+        data = lightgbm.Dataset(x, labels, group=group, params=QUIET)
+        with pytest.raises(lightgbm.basic.LightGBMError, match=words):
+            lightgbm.train({**QUIET, "objective": "lambdarank"}, data, 1)
 
 
 def test_a_ranker_is_measured_cloned_and_pickled(lightgbm):
@@ -321,6 +377,17 @@ def test_the_metric_of_xgboost_is_the_mean_loss(xgboost, power, name):
     assert len(logged) == ROUNDS and logged == sorted(logged, reverse=True)
     assert logged[-1] == pytest.approx(weights @ losses / (weights @ counts), abs=2e-6)  # xgboost logs six digits
     assert booster.best_iteration == ROUNDS - 1
+
+
+def test_xgboost_trains_on_the_hardest_losers(xgboost):
+    x, labels, _ = graded()
+    objective = objectives.xgboost(losers=0.25)
+    data, seen = xgboost.DMatrix(x, labels, group=SIZES), {}
+    keywords = {"evals": [(data, "train")], "evals_result": seen, "custom_metric": objective.metric}
+    scores = xgboost_train(xgboost, data, objective, **keywords).predict(data)
+    logged, expected = seen["train"]["pairwise_hinge"], nr.pairwise_hinge_loss(scores, labels, group=SIZES, losers=0.25)
+    assert logged[-1] == pytest.approx(float(expected), abs=2e-6) and logged[-1] < logged[0]
+    assert not np.array_equal(scores, xgboost_train(xgboost, data, objectives.xgboost()).predict(data))
 
 
 def test_a_saved_xgboost_model_needs_no_objective(xgboost, tmp_path):

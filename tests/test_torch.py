@@ -480,6 +480,191 @@ def test_what_is_no_weight_and_no_margin(settings, error, words):
         nr_torch.margin_ranking_loss(*pairs(), **settings)
 
 
+# ---------------------------------------------------------------- outside of graphs
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The names of numbarank's functions that are called; the operators must not be."""
+    names = []
+
+    def spy(name, function, *arguments, **keywords):
+        names.append(name)
+        return function(*arguments, **keywords)
+
+    def refuse(*arguments):
+        pytest.fail("the call goes through the dispatcher")
+
+    for operator in (nr_torch._margin_ranking, nr_torch._pairwise_hinge):
+        for name in (operator.name, f"{operator.name}_and_grad"):
+            monkeypatch.setattr(nr, name, functools.partial(spy, name, getattr(nr, name)))
+        monkeypatch.setattr(operator, "function", getattr(nr, operator.name))
+        monkeypatch.setattr(operator, "operator", refuse)
+        monkeypatch.setattr(operator, "gradient_operator", refuse)
+    return names
+
+
+def losses_of(reduction="mean"):
+    """Each loss as a function of its scores, its name, and leaves for them."""
+    x1, x2, y = pairs()
+    y = y.detach()
+    return [
+        (lambda a, b: nr_torch.margin_ranking_loss(a, b, y, 1.0, reduction=reduction), "margin_ranking", (x1, x2)),
+        (lambda a: nr_torch.pairwise_hinge_loss(a, y, reduction=reduction), "pairwise_hinge", (x1,)),
+    ]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_loss_and_gradients_come_from_one_pass(calls, reduction):
+    for loss, name, inputs in losses_of(reduction):
+        calls.clear()
+        (3 * loss(*inputs)).backward()
+        assert calls == [f"{name}_loss_and_grad"]
+
+
+def test_gradients_of_each_loss_come_later_and_without_the_dispatcher(calls):
+    for loss, name, inputs in losses_of("none"):
+        for upstream in (lambda losses: losses.sum(), lambda losses: losses @ torch.ones_like(losses)):
+            calls.clear()
+            upstream(loss(*inputs)).backward()
+            assert calls == [f"{name}_loss", f"{name}_loss_and_grad"]
+
+
+def test_no_gradients_are_computed_where_none_is_required(calls):
+    for loss, name, inputs in losses_of():
+        with torch.no_grad():
+            assert not loss(*inputs).requires_grad
+        with torch.inference_mode():
+            assert loss(*inputs).is_inference()
+        assert not loss(*(tensor.detach() for tensor in inputs)).requires_grad
+        assert set(calls) == {f"{name}_loss"}
+        calls.clear()
+
+
+@pytest.mark.parametrize("factor", [1, -2])
+def test_gradients_are_scaled_where_they_are_and_handed_over(factor):
+    for loss, _, inputs in losses_of("sum"):
+        value = loss(*inputs)
+        gradients, expected = value.grad_fn.gradients, [factor * gradient for gradient in value.grad_fn.gradients]
+        addresses = [gradient.data_ptr() for gradient in gradients]
+        del gradients
+        (value if factor == 1 else factor * value).backward()
+        assert [tensor.grad.data_ptr() for tensor in inputs] == addresses
+        torch.testing.assert_close([tensor.grad for tensor in inputs], expected, rtol=0, atol=0)
+        assert not hasattr(value.grad_fn, "gradients")
+        with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+            value.backward()
+        for tensor in inputs:
+            tensor.grad = None
+
+
+@every_reduction
+def test_a_graph_that_is_kept_gives_the_same_gradients_again(reduction):
+    for loss, _, inputs in losses_of(reduction):
+        value = loss(*inputs)
+        upstream = torch.ones_like(value)
+        first = backward(value, inputs, upstream, retain_graph=True)
+        kept = [gradient.clone() for gradient in first]
+        twice = backward(value, inputs, 2 * upstream, retain_graph=True)
+        torch.testing.assert_close([*first], kept, rtol=0, atol=0)  # they are the caller's own
+        torch.testing.assert_close([*twice], [2 * gradient for gradient in kept], rtol=0, atol=0)
+    x1, x2, y = pairs()
+    value = nr_torch.margin_ranking_loss(x1, x2, y, 1.0)
+    once = backward(value, (x1, x2, y), create_graph=True)
+    assert all(gradient.requires_grad for gradient in once)
+    torch.testing.assert_close(backward(value, (x1, x2, y)), tuple(gradient.detach() for gradient in once))
+
+
+def test_halves_are_rounded_once_whatever_comes_from_above():
+    x1, x2, y = pairs((3000,), torch.float16)
+    (gradient,) = backward(nr_torch.margin_ranking_loss(x1, x2, y, 9.0) * 4096, [x1])
+    assert_within(array(gradient.abs()), np.full(3000, 4096 / 3000, np.float16), 0)
+
+
+def test_hooks_see_and_change_gradients():
+    x1, x2, y = pairs()
+    seen = []
+    x1.register_hook(lambda gradient: gradient.mul_(2))
+    value = nr_torch.margin_ranking_loss(x1, x2, y.detach(), 9.0, reduction="sum")
+    value.register_hook(lambda upstream: seen.append(upstream.item()) or 3 * upstream)
+    value.backward()
+    assert seen == [1.0]
+    assert x1.grad.abs().tolist() == [6.0] * 7
+    assert x2.grad.abs().tolist() == [3.0] * 7
+
+
+def test_checkpointed_losses():
+    x1, x2, y = pairs()
+
+    def loss(x1, x2, y):
+        return nr_torch.margin_ranking_loss(2 * x1, x2, y, 1.0) + nr_torch.pairwise_hinge_loss(3 * x1, y)
+
+    value = torch.utils.checkpoint.checkpoint(loss, x1, x2, y, use_reentrant=False)
+    torch.testing.assert_close(backward(value, (x1, x2)), backward(loss(x1, x2, y), (x1, x2)))
+
+
+def test_modes_and_classes_see_the_operators():
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+            seen.append(str(function))
+            return function(*arguments, **(keywords or {}))
+
+    class Scores(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, arguments=(), keywords=None):
+            seen.append(str(function))
+            return super().__torch_function__(function, types, arguments, keywords or {})
+
+    for loss, name, inputs in losses_of():
+        seen = []
+        with Names():
+            loss(*inputs).backward()
+            loss(*(tensor.detach() for tensor in inputs))
+        assert seen.count(f"numbarank.{name}_loss.default") == 2
+        assert seen.count(f"numbarank.{name}_loss_backward.default") == 1
+        seen.clear()
+        loss(*(tensor.detach().as_subclass(Scores) for tensor in inputs))
+        assert f"numbarank.{name}_loss.default" in seen
+        value = loss(*inputs)
+        seen.clear()
+        with Names():
+            value.backward()
+        assert f"numbarank.{name}_loss_backward.default" in seen
+
+
+def test_fake_tensors_and_fake_modes_hold_no_values():
+    from torch._subclasses import FakeTensor, FakeTensorMode
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    for loss, _, inputs in losses_of():
+        value = loss(*map(mode.from_tensor, inputs))
+        assert isinstance(value, FakeTensor) and value.requires_grad
+        with mode:
+            assert isinstance(loss(*(tensor.detach() for tensor in inputs)), FakeTensor)
+            assert isinstance(backward(loss(*inputs), inputs)[0], FakeTensor)
+
+
+@torch_jit_warns
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+def test_a_traced_function_computes_anew():
+    for loss, _, inputs in losses_of():
+        inputs = [tensor.detach() for tensor in inputs]
+        traced = torch.jit.trace(loss, inputs, check_trace=False)
+        others = [tensor.flip(0) * 3 for tensor in inputs]
+        assert_same(array(traced(*others)), array(loss(*others)))
+        assert traced(*others) != loss(*inputs)
+
+
+def test_batched_gradients_are_refused_and_not_mixed_up():
+    x1, x2, y = pairs()
+    for reduction, upstream in (("none", torch.eye(7)), ("mean", torch.ones(7))):
+        loss = nr_torch.margin_ranking_loss(x1, x2, y, 9.0, reduction=reduction)
+        with pytest.raises(RuntimeError, match="Batching rule not implemented"):
+            torch.autograd.grad(loss, [x1], upstream.double(), is_grads_batched=True)
+
+
 # ---------------------------------------------------------------- derivatives
 
 
@@ -544,10 +729,16 @@ def operator_samples():
         "both": (ops.margin_ranking_loss, (*pairs((1, 3)), torch.rand(4, 3), torch.rand(4, 1), 0.0, "none")),
         "gradients": (ops.margin_ranking_loss_backward, (upstream, *detached, None, None, 0.3, "mean", 3)),
         "weighted": (ops.margin_ranking_loss_backward, (upstream, *detached, weights, weights, 0.0, "mean", 2)),
-        "group": (ops.pairwise_hinge_loss, (*lists, None, group, None, lists[1] + 1.0, 1.0, 1, "none")),
-        "qid": (ops.pairwise_hinge_loss, (*lists, qid, None, None, None, 1.0, 2, "mean")),
-        "where": (ops.pairwise_hinge_loss, (*rows, None, None, mask, None, 1.0, 1, "none")),
-        "one list": (ops.pairwise_hinge_loss, (*lists, None, None, None, None, 1.0, 1, "none")),
+        "group": (ops.pairwise_hinge_loss, (*lists, None, group, None, lists[1] + 1.0, 1.0, 1, None, "none")),
+        "qid": (ops.pairwise_hinge_loss, (*lists, qid, None, None, None, 1.0, 2, None, "mean")),
+        "where": (ops.pairwise_hinge_loss, (*rows, None, None, mask, None, 1.0, 1, None, "none")),
+        "one loser": (ops.pairwise_hinge_loss, (*lists, None, group, None, None, 1.0, 1, 1, "mean")),
+        "a share": (ops.pairwise_hinge_loss, (*lists, None, group, None, None, 1.0, 1, 0.5, "none")),
+        "gradient of lists": (
+            ops.pairwise_hinge_loss_backward,
+            (upstream, lists[0].detach(), lists[1], None, group, None, None, 1.0, 2, 2, "mean", 1),
+        ),
+        "one list": (ops.pairwise_hinge_loss, (*lists, None, None, None, None, 1.0, 1, None, "none")),
     }
 
 
@@ -654,8 +845,10 @@ def test_modules_are_torchs_own():
     ranks = nr_torch.PairwiseHingeLoss(0.5, power=2, reduction="none")
     assert isinstance(ranks, torch.nn.Module)
     assert repr(ranks) == "PairwiseHingeLoss(margin=0.5, power=2, reduction='none')"
+    hardest = nr_torch.PairwiseHingeLoss(losers=np.int8(1))
+    assert repr(hardest) == "PairwiseHingeLoss(margin=1.0, power=1, reduction='mean', losers=1)"
     x1, x2, y = pairs()
-    for module, arguments in ((criterion, (x1, x2, y)), (ranks, (x1, y))):
+    for module, arguments in ((criterion, (x1, x2, y)), (ranks, (x1, y)), (hardest, (x1, y))):
         assert module.state_dict() == {}
         for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
             assert repr(twin) == repr(module)
@@ -741,8 +934,10 @@ def test_what_is_refused(change, error, words):
         (lambda: nr_torch.MarginRankingLoss(margin="1"), TypeError, "margin"),
         (lambda: nr_torch.PairwiseHingeLoss(power=3), ValueError, "power"),
         (lambda: nr_torch.PairwiseHingeLoss(margin=float("inf")), ValueError, "margin"),
+        (lambda: nr_torch.PairwiseHingeLoss(losers=0), ValueError, "losers is 0; it must be None"),
+        (lambda: nr_torch.PairwiseHingeLoss(losers="all"), TypeError, "losers is 'all'; it must be None"),
     ],
-    ids=["reduction", "margin", "power", "infinite margin"],
+    ids=["reduction", "margin", "power", "infinite margin", "losers", "losers as text"],
 )
 def test_settings_are_checked_at_construction(make, error, words):
     with pytest.raises(error, match=words):
@@ -783,7 +978,7 @@ def test_lists_give_numbaranks_values_and_gradients(power, reduction):
         gradient=array(upstream),
     )
     assert_same(array(loss), expected)
-    assert_same(array(backward(loss, [scores], upstream)[0]), gradient)
+    assert_within(array(backward(loss, [scores], upstream)[0]), gradient, 0 if reduction == "none" else 1)
     assert np.abs(gradient).sum() > 0
 
 
@@ -829,6 +1024,80 @@ def test_gradients_of_lists_are_checked_once_and_refused_twice():
     (gradient,) = backward(loss(scores), [scores], create_graph=True)
     with pytest.raises(RuntimeError, match="gradient of pairwise_hinge_loss cannot be differentiated"):
         gradient.sum().backward()
+
+
+HARD = torch.tensor([2.0, 1.5, 0.0, 3.0]), torch.tensor([1, 2, 0, 0])
+CHOICES = [(None, 6.0), (1, 4.5), (2, 6.0), (0.5, 6.0), (0.25, 4.5), (1.0, 6.0)]
+
+
+@pytest.mark.parametrize(("losers", "expected"), [*CHOICES, (np.uint64(1), 4.5), (np.float32(0.25), 4.5)], ids=str)
+def test_losers_in_forward_and_backward(losers, expected):
+    """1 is one loser, 1.0 is all of them."""
+    scores, labels = HARD[0].clone().requires_grad_(), HARD[1]
+    for loss in (
+        nr_torch.pairwise_hinge_loss(scores, labels, losers=losers, reduction="sum"),
+        nr_torch.PairwiseHingeLoss(reduction="sum", losers=losers)(scores, labels),
+    ):
+        _, gradient = nr.pairwise_hinge_loss_and_grad(array(scores), array(labels), losers=losers, reduction="sum")
+        assert loss.item() == expected
+        assert_same(array(backward(loss, [scores])[0]), gradient)
+        assert gradient.any()
+
+
+def test_gradients_with_losers_are_checked_once_and_refused_twice():
+    scores, labels, weights = lists()
+    loss = functools.partial(nr_torch.pairwise_hinge_loss, labels=labels, power=2, weights=weights, losers=1)
+    assert torch.autograd.gradcheck(loss, [scores])
+    (gradient,) = backward(loss(scores), [scores], create_graph=True)
+    with pytest.raises(RuntimeError, match="gradient of pairwise_hinge_loss cannot be differentiated"):
+        gradient.sum().backward()
+
+
+def test_compiled_losers():
+    """The choice is a constant of a graph, or a number that comes in."""
+    torch._dynamo.reset()
+    scores, labels = HARD[0].clone().requires_grad_(), HARD[1]
+
+    def step(scores, losers):
+        return nr_torch.pairwise_hinge_loss(scores, labels, losers=losers, reduction="sum")
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    for losers, expected in CHOICES:
+        loss = compiled(scores, losers)
+        assert loss.item() == expected
+        assert_same(array(backward(loss, [scores])[0]), array(backward(step(scores, losers), [scores])[0]))
+    module = torch.compile(nr_torch.PairwiseHingeLoss(reduction="sum", losers=1), fullgraph=True, backend="aot_eager")
+    assert module(*HARD).item() == 4.5
+
+
+def test_exported_losers():
+    exported = torch.export.export(nr_torch.PairwiseHingeLoss(reduction="sum", losers=1), HARD).module()
+    assert exported(*HARD).item() == 4.5
+
+
+def test_losers_of_meta_tensors():
+    scores, labels = (tensor.to("meta") for tensor in HARD)
+    assert nr_torch.pairwise_hinge_loss(scores, labels, losers=0.5, reduction="none").shape == (1,)
+    with pytest.raises(ValueError, match=r"losers is 1\.5; it must be None"):
+        nr_torch.pairwise_hinge_loss(scores, labels, losers=1.5)
+
+
+@pytest.mark.parametrize(
+    ("losers", "error"),
+    [(0, ValueError), (1.5, ValueError), (True, TypeError), ("all", TypeError), (torch.tensor(1), TypeError)],
+    ids=str,
+)
+def test_what_is_no_choice_of_losers(losers, error):
+    def loss(scores):
+        return nr_torch.pairwise_hinge_loss(scores, HARD[1], losers=losers)
+
+    for function in (loss, torch.compile(loss, backend="aot_eager")):
+        torch._dynamo.reset()
+        with pytest.raises(error, match=r"losers is .*; it must be None"):
+            function(HARD[0])
+    torch._dynamo.reset()
+    with pytest.raises(RuntimeError, match=r"losers is .*; it must be None"):  # torch.compile's own, about ours
+        torch.compile(loss, fullgraph=True, backend="aot_eager")(HARD[0])
 
 
 def test_weights_have_no_gradient():

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import sys
 
 import numpy as np
 
@@ -18,14 +19,15 @@ def read_margin(margin):
 def read_finite_margin(margin, dtype=None):
     """Return the margin as a Python float that is finite, also in the dtype of the scores, or raise ValueError."""
     margin = read_margin(margin)
-    if abs(margin) <= _largest(dtype):
+    # torch.compile traces this without a dtype, and warns of functions with a cache
+    if abs(margin) <= (sys.float_info.max if dtype is None else _largest(dtype)):
         return margin
     raise ValueError(f"margin is {margin!r}; it must be finite" + (f" in {dtype}" if dtype else ""))
 
 
 @functools.cache
 def _largest(dtype):
-    return float(np.finfo(dtype or np.float64).max)
+    return float(np.finfo(dtype).max)
 
 
 def real_number(name, value):
