@@ -26,7 +26,6 @@ __all__ = [
     "pairwise_hinge_loss_and_grad",
 ]
 
-_SCORES = ("input1", "input2", "scores")  # never a number that stands for every pair
 _ALIGN = "call numbarank.dask.align_groups first, which puts the edges of the chunks between queries"
 
 
@@ -93,11 +92,8 @@ def margin_ranking_loss_and_grad(
 
     Returns
     -------
-    loss : dask array
-        As from :func:`margin_ranking_loss`.
-    gradients : tuple of dask arrays
-        The gradients by ``input1`` and ``input2``, and by ``target`` if asked for, each in its input's shape and dtype
-        (float64 where that is an integer).
+    loss, gradients : dask array, tuple of dask arrays
+        As from :func:`numbarank.margin_ranking_loss_and_grad`, not computed yet.
 
     Raises
     ------
@@ -110,15 +106,13 @@ def margin_ranking_loss_and_grad(
     >>> import dask.array as da
     >>> import numbarank.dask
     >>> liked, disliked = da.from_array([2.0, 1.5, 3.0], chunks=2), da.from_array([1.0, 2.0, 1.0], chunks=2)
-    >>> results = numbarank.dask.margin_ranking_loss_and_grad(liked, disliked, 1, 1.0, "sum")
-    >>> loss, (by_liked, by_disliked) = dask.compute(*results)
-    >>> float(loss), by_disliked
-    (1.5, array([1., 1., 0.]))
+    >>> loss, (_, by_disliked) = numbarank.dask.margin_ranking_loss_and_grad(liked, disliked, 1, 1.0, "sum")
+    >>> dask.compute(loss, by_disliked)
+    (np.float64(1.5), array([1., 1., 0.]))
     """
     pairs = _read_pairs(input1, input2, target, margin, weights)
-    upstream, settings = 1.0 if gradient is None else gradient, {"reduction": reduction}
-    results = _results("margin_ranking_loss_and_grad", pairs, settings, upstream, target_grad=target_grad)
-    loss, *gradients = results
+    backward = {"gradient": gradient, "target_grad": target_grad}
+    loss, *gradients = _results("margin_ranking_loss_and_grad", pairs, {"reduction": reduction}, backward)
     return loss, tuple(gradients)
 
 
@@ -141,8 +135,7 @@ def pairwise_hinge_loss(
     Parameters
     ----------
     scores, labels, qid, group, where, margin, power, weights, reduction
-        As in :func:`numbarank.pairwise_hinge_loss`; all arrays but `group` may be dask arrays. They are cut into the
-        chunks of the scores.
+        As there; all arrays but `group` may be dask arrays, and are cut into the chunks of the scores.
 
     Returns
     -------
@@ -152,15 +145,14 @@ def pairwise_hinge_loss(
     Raises
     ------
     TypeError, ValueError
-        As :func:`numbarank.pairwise_hinge_loss`; also for a query in two chunks. What depends on values, and on a `qid`
-        that is a dask array, is raised when it is computed, and names the chunk.
+        As there; also for a query in two chunks. What depends on values, and on a `qid` that is a dask array, is raised
+        when it is computed, and names the chunk.
 
     Examples
     --------
     >>> import dask.array as da
     >>> import numbarank.dask
-    >>> scores = da.from_array([2.0, 1.5, 0.0, 1.0, 3.0], chunks=3)
-    >>> labels = da.from_array([1, 2, 0, 0, 1], chunks=3)
+    >>> scores, labels = da.from_array([2.0, 1.5, 0.0, 1.0, 3.0], chunks=3), [1, 2, 0, 0, 1]
     >>> numbarank.dask.pairwise_hinge_loss(scores, labels, group=[3, 2], reduction="none").compute()
     array([1.5, 0. ])
     """
@@ -194,8 +186,7 @@ def pairwise_hinge_loss_and_grad(
     Returns
     -------
     loss, gradient, counts : dask arrays
-        As from :func:`numbarank.pairwise_hinge_loss_and_grad`, the counts if asked for; the last two in the chunks of
-        the scores.
+        As from :func:`numbarank.pairwise_hinge_loss_and_grad`; the last two are in the chunks of the scores.
 
     Raises
     ------
@@ -208,20 +199,17 @@ def pairwise_hinge_loss_and_grad(
     >>> import dask.array as da
     >>> import numbarank.dask
     >>> scores, labels = da.from_array([2.0, 1.5, 0.0], chunks=3), da.from_array([1, 2, 0], chunks=3)
-    >>> loss, gradient = dask.compute(*numbarank.dask.pairwise_hinge_loss_and_grad(scores, labels, reduction="sum"))
-    >>> float(loss), gradient
-    (1.5, array([ 1., -1.,  0.]))
+    >>> dask.compute(*numbarank.dask.pairwise_hinge_loss_and_grad(scores, labels, reduction="sum"))
+    (np.float64(1.5), array([ 1., -1.,  0.]))
     """
     lists = _read_lists(scores, labels, weights, where, qid, group)
     settings = {"margin": margin, "power": power, "reduction": reduction}
-    upstream = 1.0 if gradient is None else gradient
-    return _results("pairwise_hinge_loss_and_grad", lists, settings, upstream, return_counts=return_counts)
+    backward = {"gradient": gradient, "return_counts": return_counts}
+    return _results("pairwise_hinge_loss_and_grad", lists, settings, backward)
 
 
 def align_groups(
-    *arrays: da.Array | ArrayLike,
-    qid: da.Array | ArrayLike | None = None,
-    group: ArrayLike | nr.Groups | None = None,
+    *arrays: da.Array | ArrayLike, qid: da.Array | ArrayLike | None = None, group: ArrayLike | nr.Groups | None = None
 ) -> tuple[da.Array, ...]:
     """Return arrays with the edges of their chunks moved to the nearest edges between queries.
 
@@ -231,8 +219,8 @@ def align_groups(
         Whatever has a row for each document: scores, labels, weights, features. All get the chunks that become of those
         of the first dask array among them.
     qid : dask array or array_like of int, shape (rows,)
-        The id of each row's query; the rows of a query stand together. Of a dask array the ids at the edges of the
-        chunks are computed here and now: persist it if it is expensive.
+        The id of each row's query; the rows of a query stand together. Of a dask array the edges between queries are
+        computed here and now, as far as they lie next to those of the chunks: persist it if it is expensive.
     group : array_like of int, shape (groups,), or Groups
         How many rows each query has, in their order. Exactly one of `qid` and `group` is given.
 
@@ -243,17 +231,15 @@ def align_groups(
 
     Raises
     ------
-    TypeError
-        For not exactly one of `qid` and `group`.
-    ValueError
-        For chunks of unknown sizes, or arrays, ids and counts of different lengths.
+    TypeError, ValueError
+        For not exactly one of `qid` and `group`; for chunks of unknown sizes, or arrays, ids and counts of different
+        lengths.
 
     Examples
     --------
     >>> import dask.array as da
     >>> from numbarank.dask import align_groups
-    >>> scores, qid = da.arange(6.0, chunks=2), da.from_array([7, 7, 7, 2, 2, 2], chunks=2)
-    >>> scores, qid = align_groups(scores, qid=qid)
+    >>> scores, qid = align_groups(da.arange(6.0, chunks=2), qid=da.from_array([7, 7, 7, 2, 2, 2], chunks=2))
     >>> scores.chunks
     ((3, 3),)
     """
@@ -263,19 +249,16 @@ def align_groups(
     arrays = [_read(f"array {i}", array) for i, array in enumerate(given)]
     for array in arrays:
         if np.ndim(array) == 0 or math.isnan(array.shape[0]):
-            raise ValueError(
-                f"an array has shape {np.shape(array)}; it must have rows, in chunks of known size: call its "
-                "compute_chunk_sizes() first"
-            )
-    if isinstance(qid, da.Array):  # the edges next to those of the chunks: those in between are never wanted
+            wrong = f"an array has shape {np.shape(array)}; it must have rows, in chunks of known size"
+            raise ValueError(f"{wrong}: call its compute_chunk_sizes() first")
+    if isinstance(qid, da.Array):
         offsets = np.unique([*_map_ids(_starts_of_chunk, qid).compute(), len(qid)])
     else:
         offsets = _groups_of(qid, group).offsets
-    for array in arrays:
-        if array.shape[0] != offsets[-1]:
-            raise ValueError(
-                f"an array has shape {array.shape} and the queries have {offsets[-1]} rows together; they must be equal"
-            )
+    for shape in {array.shape for array in arrays}:
+        if shape[0] != offsets[-1]:
+            wrong = f"an array has shape {shape} and the queries have {offsets[-1]} rows together"
+            raise ValueError(f"{wrong}; they must be equal")
     first = next((array for array in given if isinstance(array, da.Array)), arrays[0])
     edges = np.cumsum(first.chunks[0])[:-1]
     after = np.searchsorted(offsets, edges)
@@ -289,9 +272,9 @@ def align_groups(
 
 
 class _Inputs(NamedTuple):
-    """What a loss is computed from, by the names of numbarank's arguments: dask arrays that fit, numbers, or None."""
+    """What a loss is computed from."""
 
-    arrays: dict
+    arrays: dict  # by the names that numbarank has for them: dask arrays, numbers, or None
     chunks: tuple  # of the pairs, or of the scores of lists
     loss_chunks: tuple  # of the losses of 'none'
     broadcast: list  # for each array the axes along which it is broadcast to the chunks
@@ -299,9 +282,10 @@ class _Inputs(NamedTuple):
 
 def _read_pairs(input1, input2, target, margin, weights):
     """Return the inputs of a loss on pairs; what has no axes and is no score stands for every pair."""
-    given = {"input1": input1, "input2": input2, "target": target, "margin": margin, "weights": weights}
-    arrays = {name: _read(name, value) for name, value in given.items()}
-    full = {name: x for name, x in arrays.items() if name in _SCORES or np.ndim(x)}
+    arrays = {"input1": _read("input1", input1), "input2": _read("input2", input2)}
+    for name, value in {"target": target, "margin": margin, "weights": weights}.items():
+        arrays[name] = _read(name, value, keep_scalar=True)
+    full = {name: x for name, x in arrays.items() if name in ("input1", "input2") or np.ndim(x)}
     shapes = [x.shape for x in full.values()]
     known = [{n for n in lengths if n != 1 and not math.isnan(n)} for lengths in zip(*shapes, strict=False)]
     if len(set(map(len, shapes))) > 1 or any(len(lengths) > 1 for lengths in known):
@@ -322,7 +306,7 @@ def _read_pairs(input1, input2, target, margin, weights):
 def _read_lists(scores, labels, weights, where, qid, group):
     """Return the inputs of a loss on lists, in the chunks of the scores or else of the first dask array."""
     given = {"scores": scores, "labels": labels, "weights": weights, "where": where}
-    arrays = {name: _read(name, value) for name, value in given.items()}
+    arrays = {name: None if value is None else _read(name, value) for name, value in given.items()}
     shape = arrays["scores"].shape
     if len(shape) not in (1, 2):
         raise ValueError(f"scores has shape {shape}; it must have one axis, or two with a list a row")
@@ -330,7 +314,7 @@ def _read_lists(scores, labels, weights, where, qid, group):
     chunks = [*lazy, arrays["scores"]][0].chunks
     for name, x in arrays.items():
         if x is not None:
-            wrong = f"scores has shape {shape}, {name} {np.shape(x)}; they must be equal"
+            wrong = f"scores has shape {shape}, {name} {x.shape}; they must be equal"
             arrays[name] = _in_chunks(name, x, chunks, wrong)
     broadcast = [()] * len(arrays)
     arrays["group"], loss_chunks = _read_groups(shape, chunks, qid, group, where)
@@ -339,26 +323,22 @@ def _read_lists(scores, labels, weights, where, qid, group):
 
 def _read_groups(shape, chunks, qid, group, where):
     """Return the sizes of the groups of each chunk, or None where they need not be known, and the groups' chunks."""
-    is_given = qid is not None or group is not None
-    if len(shape) == 2:
-        if is_given:
-            raise ValueError(f"scores has shape {shape}, a list a row: leave qid and group out")
-        if len(chunks[1]) > 1:
-            wrong = f"a list lies in {len(chunks[1])} chunks; it must lie in one"
-            raise ValueError(f"{wrong}: pass scores.rechunk({{1: -1}}), and the others likewise")
-        return None, chunks[:1]
-    if where is not None:
+    has_two_axes, is_given = len(shape) == 2, qid is not None or group is not None
+    if has_two_axes and is_given:
+        raise ValueError(f"scores has shape {shape}, a list a row: leave qid and group out")
+    if has_two_axes and len(chunks[1]) > 1:
+        wrong = f"a list lies in {len(chunks[1])} chunks; it must lie in one"
+        raise ValueError(f"{wrong}: pass scores.rechunk({{1: -1}}), and the others likewise")
+    if where is not None and not has_two_axes:
         wrong = f"where is given and scores has shape {shape}; a mask needs scores with two axes, a list a row"
         raise ValueError(f"{wrong}: leave out the rows instead, as in scores[where]")
-    if not is_given:
-        if len(chunks[0]) > 1:
-            wrong = (
-                f"scores has {len(chunks[0])} chunks, and without qid and group all rows are one query, in one chunk"
-            )
-            raise ValueError(f"{wrong}: pass qid or group, or scores.rechunk(-1)")
-        return None, ((1,),)
     if qid is not None and group is not None:
         raise ValueError("qid and group are both given; pass one of them")
+    if not is_given and not has_two_axes and len(chunks[0]) > 1:
+        wrong = f"scores has {len(chunks[0])} chunks, and without qid and group all rows are one query, in one chunk"
+        raise ValueError(f"{wrong}: pass qid or group, or scores.rechunk(-1)")
+    if not is_given:
+        return None, chunks[:1] if has_two_axes else ((1,),)
     if math.isnan(sum(chunks[0])):
         wrong = "scores has chunks of unknown size, and queries must not lie in two of them"
         raise ValueError(f"{wrong}: call compute_chunk_sizes() on scores, labels, weights and qid first")
@@ -372,21 +352,22 @@ def _read_groups(shape, chunks, qid, group, where):
 
 def _read_gradient(gradient, inputs, reduction):
     """Return the upstream gradient: a number, or a dask array in the chunks of the loss, with the axes of inputs."""
-    gradient, chunks = _read("gradient", gradient), inputs.loss_chunks if reduction == "none" else ()
+    gradient = _read("gradient", 1.0 if gradient is None else gradient, keep_scalar=True)
     if np.ndim(gradient) == 0:
         return gradient
+    chunks = inputs.loss_chunks if reduction == "none" else ()
     wrong = f"gradient has shape {gradient.shape}; it must have the loss's shape {tuple(map(sum, chunks))}"
     gradient = _in_chunks("gradient", gradient, chunks, wrong)
     return gradient[:, None] if len(inputs.chunks) > len(chunks) else gradient
 
 
-def _read(name, value):
-    """Return an array as a dask array of NumPy chunks, and what has no axes as it is, unless it is a score."""
+def _read(name, value, keep_scalar=False):
+    """Return an argument as a dask array of NumPy chunks; what is none yet becomes a single chunk."""
     if isinstance(value, da.Array):
         if not isinstance(value._meta, np.ndarray):
             raise TypeError(f"{name} has chunks of {type(value._meta).__name__}; they must be NumPy arrays")
         return value
-    if np.ndim(value) == 0 and name not in _SCORES:
+    if keep_scalar and np.ndim(value) == 0:
         return value
     if not isinstance(value, (np.ndarray, np.generic, numbers.Number, list, tuple)):
         advice = f": pass {name}.to_dask_array(lengths=True)" if hasattr(value, "to_dask_array") else ""
@@ -396,7 +377,7 @@ def _read(name, value):
 
 def _in_chunks(name, array, chunks, wrong_shape):
     """Return an array in given chunks; those of unknown size must be as many already."""
-    array, shape, numblocks = da.asarray(array), tuple(map(sum, chunks)), tuple(map(len, chunks))
+    shape, numblocks = tuple(map(sum, chunks)), tuple(map(len, chunks))
     lengths = zip(array.shape, shape, strict=False)
     if array.ndim != len(shape) or any(a != b and not math.isnan(a + b) for a, b in lengths):
         raise ValueError(wrong_shape)
@@ -456,26 +437,27 @@ def _starts_of_chunk(qid, before, *, block_info):
 # ---------------------------------------------------------------- a pass over chunks
 
 
-def _results(function, inputs, settings, gradient=None, **flags):
+def _results(function, inputs, settings, backward=None):
     """Return the results of a function of numbarank as dask arrays, from one pass over the chunks.
 
-    A call without elements comes first: it checks all that does not depend on values, and tells the dtypes.
+    ``settings`` are those of the loss, ``backward`` what a function with gradients takes beside them. A call without
+    elements comes first: it checks all that does not depend on values, and tells the dtypes.
     """
     arrays, reduction, counts = dict(inputs.arrays), settings["reduction"], None
     probes = {name: np.ones_like(x._meta) if isinstance(x, da.Array) else x for name, x in arrays.items()}
-    if gradient is not None:
-        gradient = arrays["gradient"] = _read_gradient(gradient, inputs, reduction)
+    arguments = {**settings, **(backward or {})}
+    if backward:
+        gradient = arrays["gradient"] = _read_gradient(arguments.pop("gradient"), inputs, reduction)
         probes["gradient"] = np.ones((), gradient.dtype) if isinstance(gradient, da.Array) else gradient
-    dtypes = [result.dtype for result in _call(function, {**probes, **settings, **flags})]
+    dtypes = [result.dtype for result in flatten([getattr(nr, function)(**probes, **arguments)], container=tuple)]
     are_pairs = "group" not in arrays
     if reduction == "mean":
         counts = _counts_of_pairs(inputs, dtypes[0]) if are_pairs else _counts_of_lists(inputs, settings)
-    if gradient is not None and counts is not None:
-        arrays["count"], arrays["total"] = counts if isinstance(counts, da.Array) else None, counts.sum()
-    of_chunk = _chunk if are_pairs and arrays["weights"] is None else _checked_chunk
-    keywords = {"function": function, "names": tuple(arrays), "settings": {**settings, **flags}, "dtypes": dtypes}
-    keywords.update(chunks=inputs.chunks, broadcast=inputs.broadcast)
-    results = _map(of_chunk, *arrays.values(), dtype=object, **keywords)
+        if backward:
+            arrays["count"], arrays["total"] = counts if isinstance(counts, da.Array) else None, counts.sum()
+    of_chunk = _results_of_chunk if are_pairs and arrays["weights"] is None else _results_of_checked_chunk
+    call = {"function": function, "names": tuple(arrays), "settings": arguments, "dtypes": dtypes}
+    results = _map(of_chunk, *arrays.values(), chunks=inputs.chunks, dtype=object, broadcast=inputs.broadcast, **call)
     loss = _loss(results, inputs.loss_chunks, reduction, counts, dtypes[0])
     return loss, *(_gradient(results, i, inputs, dtype) for i, dtype in enumerate(dtypes[1:], 1))
 
@@ -491,22 +473,23 @@ def _ones(chunks):
     return tuple((1,) * len(lengths) for lengths in chunks)
 
 
-def _checked_chunk(*arrays, block_id, **settings):
-    """Do what ``_chunk`` does where values are checked: errors name the chunk, which takes Dask some time to tell."""
-    return _chunk(*arrays, chunk=block_id, **settings)
+def _results_of_checked_chunk(*arrays, block_id, **settings):
+    """Do what ``_results_of_chunk`` does where values are checked: errors name the chunk, which Dask takes time for."""
+    return _results_of_chunk(*arrays, chunk=block_id, **settings)
 
 
-def _chunk(*arrays, names, broadcast, dtypes, function, settings, chunk=None):
-    """Return the results for a chunk: a loss with an axis for each of the chunk's, gradients summed where broadcast."""
-    arguments, shape = {**dict(zip(names, arrays, strict=True)), **settings}, _shape_of_chunk(arrays, broadcast)
-    count, total, gradient = (arguments.pop(name, None) for name in ("count", "total", "gradient"))
-    if total is not None:  # its share, as numbarank divides by what the chunk counts
+def _results_of_chunk(*arrays, function, names, settings, dtypes, broadcast, chunk=None):
+    """Return the loss of a chunk, with as many axes, and other results, summed where their input is broadcast."""
+    shape, arguments = _shape_of_chunk(arrays, broadcast), {**dict(zip(names, arrays, strict=True)), **settings}
+    gradient, count, total = (arguments.pop(name, None) for name in ("gradient", "count", "total"))
+    if total is not None:  # numbarank divides by what the chunk counts
         gradient = gradient * ((math.prod(shape) if count is None else count.item()) / (total or 1))
     if gradient is not None:
         is_column = "group" in names and np.ndim(gradient) == 2
         arguments["gradient"] = gradient[:, 0] if is_column else gradient
     for name, axes in zip(names[: len(dtypes) - 1], broadcast, strict=False):
-        arguments[name] = _spread(arguments[name], shape, dtypes[0]) if axes else arguments[name]
+        if axes:
+            arguments[name] = _spread(arguments[name], shape, dtypes[0])
     loss, *others = _call(function, arguments, chunk)
     loss = np.asarray(loss, dtypes[0] if settings["reduction"] == "none" else np.float64)
     others = (_sum(x, axes, keepdims=True) if axes else x for x, axes in zip(others, broadcast, strict=False))
@@ -524,7 +507,7 @@ def _shape_of_chunk(arrays, broadcast):
 def _spread(x, shape, loss_dtype):
     """Return an input written out for each pair, in the dtype of the computation: slopes are not rounded further."""
     x = np.broadcast_to(x, shape)
-    return x if x.dtype.kind in "iu" else x.astype(loss_dtype if loss_dtype.itemsize >= 4 else np.float32)
+    return x if x.dtype.kind in "iu" else x.astype(np.result_type(loss_dtype, np.float32))
 
 
 def _call(function, arguments, chunk=None):
