@@ -248,18 +248,21 @@ def align_groups(
     given = arrays if qid is None else (*arrays, qid)
     arrays = [_read(f"array {i}", array) for i, array in enumerate(given)]
     for array in arrays:
-        if np.ndim(array) == 0 or math.isnan(array.shape[0]):
-            wrong = f"an array has shape {np.shape(array)}; it must have rows, in chunks of known size"
+        if array.ndim == 0 or math.isnan(array.shape[0]):
+            wrong = f"an array has shape {array.shape}; it must have rows, in chunks of known size"
             raise ValueError(f"{wrong}: call its compute_chunk_sizes() first")
-    if isinstance(qid, da.Array):
-        offsets = np.unique([*_map_ids(_starts_of_chunk, qid).compute(), len(qid)])
-    else:
-        offsets = _groups_of(qid, group).offsets
-    for shape in {array.shape for array in arrays}:
-        if shape[0] != offsets[-1]:
-            wrong = f"an array has shape {shape} and the queries have {offsets[-1]} rows together"
+    groups = None if isinstance(qid, da.Array) else _groups_of(qid, group)
+    rows = len(qid) if groups is None else groups.rows
+    for array in arrays:
+        if array.shape[0] != rows:
+            wrong = f"an array has shape {array.shape} and the queries have {rows} rows together"
             raise ValueError(f"{wrong}; they must be equal")
     first = next((array for array in given if isinstance(array, da.Array)), arrays[0])
+    if groups is None:
+        starts = _map_ids(_starts_of_chunk, qid.rechunk(first.chunks[:1]))
+        offsets = np.unique([*starts.compute(), rows])
+    else:
+        offsets = groups.offsets
     edges = np.cumsum(first.chunks[0])[:-1]
     after = np.searchsorted(offsets, edges)
     before = np.maximum(after - 1, 0)
@@ -402,14 +405,15 @@ def _sizes_of_groups(groups, rows):
         raise ValueError(f"the queries have {groups.rows} rows together and scores has {edges[-1]}; they must be equal")
     firsts = np.searchsorted(offsets, edges[:-1])
     for edge, query in zip(edges, firsts - 1, strict=False):
-        if offsets[query + 1] != edge:
-            wrong = f"query {query}, rows {offsets[query]} to {offsets[query + 1] - 1}, lies in two chunks, which meet"
-            raise ValueError(f"{wrong} at row {edge}; it must lie in one: {_ALIGN}")
+        start, stop = offsets[query], offsets[query + 1]
+        if stop != edge:
+            wrong = f"query {query}, rows {start} to {stop - 1}, lies in two chunks, which meet at row {edge}"
+            raise ValueError(f"{wrong}; it must lie in one: {_ALIGN}")
     return da.from_array(groups.sizes, chunks=(tuple(np.diff([0, *firsts, len(groups)]).tolist()),))
 
 
 def _map_ids(function, qid):
-    """Map a function that returns integers over the chunks of ids; it also gets the id of the row before each chunk."""
+    """Map a function over the chunks of ids; with each it gets the id of the row before, and it returns integers."""
     rows = np.array(qid.chunks[0])
     last = _map(operator.itemgetter(slice(-1, None)), qid, chunks=_ones(qid.chunks), dtype=qid.dtype)
     filled = np.maximum.accumulate(np.where(rows > 0, np.arange(len(rows)), 0))
@@ -485,8 +489,7 @@ def _results_of_chunk(*arrays, function, names, settings, dtypes, broadcast, chu
     if total is not None:  # numbarank divides by what the chunk counts
         gradient = gradient * ((math.prod(shape) if count is None else count.item()) / (total or 1))
     if gradient is not None:
-        is_column = "group" in names and np.ndim(gradient) == 2
-        arguments["gradient"] = gradient[:, 0] if is_column else gradient
+        arguments["gradient"] = gradient[:, 0] if "group" in names and np.ndim(gradient) == 2 else gradient
     for name, axes in zip(names[: len(dtypes) - 1], broadcast, strict=False):
         if axes:
             arguments[name] = _spread(arguments[name], shape, dtypes[0])
@@ -511,7 +514,7 @@ def _spread(x, shape, loss_dtype):
 
 
 def _call(function, arguments, chunk=None):
-    """Return what a function of numbarank returns as a list; it runs on one thread, and its errors name the chunk."""
+    """Return all that a function of numbarank returns; it runs on one thread, and its errors name the chunk."""
     try:
         threads = numba.get_num_threads()
         numba.set_num_threads(1)
