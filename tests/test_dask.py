@@ -537,10 +537,12 @@ def test_a_list_a_row_in_chunks_of_unknown_size(synchronous):
 
 def test_all_rows_are_one_query(synchronous):
     scores, labels, _ = queries()
-    expected, gradient = nr.pairwise_hinge_loss_and_grad(scores, labels, reduction="none")
-    loss, slope = nrd.pairwise_hinge_loss_and_grad(*in_chunks(scores, labels, chunks=-1), reduction="none")
-    assert_like(loss, expected)
-    assert_like(slope, gradient)
+    for upstream in (None, 2.0, np.array([2.0])):
+        settings = {"reduction": "none", "gradient": upstream}
+        expected, gradient = nr.pairwise_hinge_loss_and_grad(scores, labels, **settings)
+        loss, slope = nrd.pairwise_hinge_loss_and_grad(*in_chunks(scores, labels, chunks=-1), **settings)
+        assert_like(loss, expected)
+        assert_like(slope, gradient)
 
 
 def test_an_upstream_gradient_for_each_query(synchronous):
@@ -647,8 +649,10 @@ def test_align_groups_moves_edges_to_the_nearest_query(synchronous, seed):
     by_group = nrd.align_groups(da.from_array(scores, chunks=chunks), features, group=sizes)
     by_qid = nrd.align_groups(da.from_array(scores, chunks=chunks), features, qid=da.from_array(qid, chunks=chunks))
     by_numpy = nrd.align_groups(da.from_array(scores, chunks=chunks), features, qid=qid)
-    assert (len(by_group), len(by_qid), len(by_numpy)) == (2, 3, 3)
-    for aligned in (by_group, by_qid, by_numpy):
+    by_others = nrd.align_groups(da.from_array(scores, chunks=chunks), features, qid=da.from_array(qid, chunks=-1))
+    assert (len(by_group), len(by_qid), len(by_numpy), len(by_others)) == (2, 3, 3, 3)
+    assert by_group[0].chunks == by_qid[0].chunks == by_numpy[0].chunks == by_others[0].chunks
+    for aligned in (by_group, by_qid, by_numpy, by_others):
         assert len({array.chunks[0] for array in aligned}) == 1
         edges = np.cumsum(aligned[0].chunks[0])
         assert set(edges) <= set(offsets)
