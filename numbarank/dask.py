@@ -126,6 +126,7 @@ def pairwise_hinge_loss(
     margin: float = 1.0,
     power: int = 1,
     weights: da.Array | ArrayLike | None = None,
+    losers: int | float | None = None,
     reduction: str = "mean",
 ) -> da.Array:
     """Return the hinge loss of all pairs of every query group; see :func:`numbarank.pairwise_hinge_loss`.
@@ -134,7 +135,7 @@ def pairwise_hinge_loss(
 
     Parameters
     ----------
-    scores, labels, qid, group, where, margin, power, weights, reduction
+    scores, labels, qid, group, where, margin, power, weights, losers, reduction
         As there; all arrays but `group` may be dask arrays, and are cut into the chunks of the scores.
 
     Returns
@@ -157,7 +158,8 @@ def pairwise_hinge_loss(
     array([1.5, 0. ])
     """
     lists = _read_lists(scores, labels, weights, where, qid, group)
-    return _results("pairwise_hinge_loss", lists, {"margin": margin, "power": power, "reduction": reduction})[0]
+    settings = {"margin": margin, "power": power, "losers": losers, "reduction": reduction}
+    return _results("pairwise_hinge_loss", lists, settings)[0]
 
 
 def pairwise_hinge_loss_and_grad(
@@ -170,6 +172,7 @@ def pairwise_hinge_loss_and_grad(
     margin: float = 1.0,
     power: int = 1,
     weights: da.Array | ArrayLike | None = None,
+    losers: int | float | None = None,
     reduction: str = "mean",
     gradient: da.Array | ArrayLike | None = None,
     return_counts: bool = False,
@@ -180,7 +183,7 @@ def pairwise_hinge_loss_and_grad(
 
     Parameters
     ----------
-    scores, labels, qid, group, where, margin, power, weights, reduction, gradient, return_counts
+    scores, labels, qid, group, where, margin, power, weights, losers, reduction, gradient, return_counts
         As in :func:`pairwise_hinge_loss` and :func:`numbarank.pairwise_hinge_loss_and_grad`.
 
     Returns
@@ -203,7 +206,7 @@ def pairwise_hinge_loss_and_grad(
     (np.float64(1.5), array([ 1., -1.,  0.]))
     """
     lists = _read_lists(scores, labels, weights, where, qid, group)
-    settings = {"margin": margin, "power": power, "reduction": reduction}
+    settings = {"margin": margin, "power": power, "losers": losers, "reduction": reduction}
     backward = {"gradient": gradient, "return_counts": return_counts}
     return _results("pairwise_hinge_loss_and_grad", lists, settings, backward)
 
@@ -592,12 +595,24 @@ def _count_of_pairs(*arrays, broadcast, loss_dtype, block_id):
 
 def _counts_of_lists(lists, settings):
     """Return the number of pairs of each chunk, or their weight, as a dask array."""
-    arrays, settings = {**lists.arrays, "scores": None}, {**settings, "margin": 1.0, "power": 1, "reduction": "sum"}
-    return _map(_count_of_lists, *arrays.values(), chunks=_ones(lists.chunks), dtype=np.float64, settings=settings)
+    arrays, losers = dict(lists.arrays), settings["losers"]
+    if losers is None or arrays["weights"] is None:  # then the scores say nothing about how many pairs there are
+        arrays["scores"] = None
+    return _map(_count_of_lists, *arrays.values(), chunks=_ones(lists.chunks), dtype=np.float64, losers=losers)
 
 
-def _count_of_lists(scores, labels, weights, where, group, *, settings, block_id):
-    """Return the number of pairs of a chunk, or their weight: the loss of equal scores at a margin of 1."""
-    arrays = {"scores": np.zeros(labels.shape), "labels": labels, "weights": weights, "where": where, "group": group}
-    (count,) = _call("pairwise_hinge_loss", {**arrays, **settings}, block_id)
+def _count_of_lists(scores, labels, weights, where, group, *, losers, block_id):
+    """Return the number of pairs of a chunk, or their weight: the loss of equal scores at a margin of 1.
+
+    Where the choice of losers depends on the scores, these are replaced by their ranks, at a margin above all of them.
+    """
+    arguments = {"labels": labels, "weights": weights, "where": where, "group": group, "losers": losers}
+    if scores is None:
+        arguments |= {"scores": np.zeros(labels.shape), "reduction": "sum"}
+        (count,) = _call("pairwise_hinge_loss", arguments, block_id)
+    else:
+        ranks = np.unique(scores, return_inverse=True)[1].reshape(labels.shape).astype(np.float64)
+        arguments |= {"scores": ranks, "margin": float(ranks.size), "return_counts": True}
+        *_, counts = _call("pairwise_hinge_loss_and_grad", arguments, block_id)
+        count = counts.sum() / 2
     return np.full((1,) * labels.ndim, count)

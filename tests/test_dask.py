@@ -503,6 +503,21 @@ def test_lists(scheduler, reduction, kind):
     assert_like(active, counts)
 
 
+@pytest.mark.parametrize("losers", [1, 3, 0.4])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_the_highest_losers(synchronous, reduction, weighted, losers):
+    scores, labels, _ = queries()
+    weights = np.random.default_rng(6).choice([0.0, 0.5, 2.0], ROWS) if weighted else None
+    settings = {"group": SIZES, "weights": weights, "losers": losers, "reduction": reduction}
+    loss, gradient = nr.pairwise_hinge_loss_and_grad(np.round(scores, 1), labels, **settings)
+    lazy = in_chunks(np.round(scores, 1), labels)
+    assert_like(nrd.pairwise_hinge_loss(*lazy, **settings), np.asarray(loss))
+    result, slope = nrd.pairwise_hinge_loss_and_grad(*lazy, **settings)
+    assert_like(result, np.asarray(loss))
+    assert_like(slope, gradient)
+
+
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_lists_in_float32(synchronous, reduction):
     scores, labels, qid = queries(np.float32)
