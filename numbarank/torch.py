@@ -312,7 +312,7 @@ class _Operator:
 
     def _plain_arguments(self, tensors, inputs):
         """Return the arguments of numbarank where nothing but autograd has to see the call, or None."""
-        if not _are_plain(tensors) or not _KINDS.issuperset(map(type, inputs[self.tensors :])):
+        if not _are_plain(tensors) or type(inputs[self.tensors]) not in _MARGINS:
             return None
         try:
             return self.arguments(*inputs)
@@ -369,7 +369,7 @@ class _MarginRanking(_Operator):
             "input2": _array(input2),
             "target": _array(target),
             "margin": margin,
-            "weights": _array(weights),
+            "weights": None if weights is None else _array(weights),
             "reduction": reduction,
         }
 
@@ -428,7 +428,10 @@ class _PairwiseHinge(_Operator):
     def arguments(self, scores, labels, qid, group, where, weights, margin, power, losers, reduction):
         tensors = {"scores": scores, "labels": labels, "qid": qid, "group": group, "where": where, "weights": weights}
         settings = {"margin": margin, "power": power, "losers": losers, "reduction": reduction}
-        return {name: _array(tensor) for name, tensor in tensors.items()} | settings
+        arguments = {name: _array(tensor) for name, tensor in tensors.items()} | settings
+        if hasattr(group, "groups"):
+            arguments["group"] = group.groups
+        return arguments
 
     def empty(self, scores, labels, qid, group, where, weights, margin, power, losers, reduction):
         shape = (self._count_groups(scores, qid, group),) if reduction == "none" else ()
@@ -461,7 +464,7 @@ _margin_ranking, _pairwise_hinge = _MarginRanking(), _PairwiseHinge()
 
 # ---------------------------------------------------------------- outside of graphs
 
-_TYPES, _KINDS = frozenset((Tensor, nn.Parameter)), frozenset((float, int, str, type(None)))
+_TYPES, _MARGINS = frozenset((Tensor, nn.Parameter)), frozenset((float, int))
 
 
 def _require_gradient(tensors):
@@ -564,4 +567,9 @@ def _host_tensor(values: Any) -> Tensor | None:
     """Return ids or counts as a tensor; lists and arrays are not put on torch's default device."""
     if values is None or isinstance(values, Tensor):
         return values
-    return torch.as_tensor(values.sizes if isinstance(values, numbarank.Groups) else values, device="cpu")
+    if not isinstance(values, numbarank.Groups):
+        return torch.as_tensor(values, device="cpu")
+    tensor = torch.as_tensor(values.sizes, device="cpu")
+    if not torch.compiler.is_compiling():
+        tensor.groups = values  # they are checked already
+    return tensor

@@ -541,7 +541,7 @@ def test_no_gradients_are_computed_where_none_is_required(calls):
         calls.clear()
 
 
-@pytest.mark.parametrize("factor", [1, -2])
+@pytest.mark.parametrize("factor", [1, 2, -3])
 def test_gradients_are_scaled_where_they_are_and_handed_over(factor):
     for loss, _, inputs in losses_of("sum"):
         value = loss(*inputs)
@@ -576,9 +576,9 @@ def test_a_graph_that_is_kept_gives_the_same_gradients_again(reduction):
 
 
 def test_halves_are_rounded_once_whatever_comes_from_above():
-    x1, x2, y = pairs((3000,), torch.float16)
+    x1, x2, y = pairs((50_000,), torch.float16)  # of 1 / 50,000 they hold nine bits
     (gradient,) = backward(nr_torch.margin_ranking_loss(x1, x2, y, 9.0) * 4096, [x1])
-    assert_within(array(gradient.abs()), np.full(3000, 4096 / 3000, np.float16), 0)
+    assert_within(array(gradient.abs()), np.full(50_000, 4096 / 50_000, np.float16), 0)
 
 
 def test_hooks_see_and_change_gradients():
@@ -611,6 +611,11 @@ def test_modes_and_classes_see_the_operators():
             seen.append(str(function))
             return function(*arguments, **(keywords or {}))
 
+    class Functions(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, arguments=(), keywords=None):
+            seen.append(str(function))
+            return function(*arguments, **(keywords or {}))
+
     class Scores(torch.Tensor):
         @classmethod
         def __torch_function__(cls, function, types, arguments=(), keywords=None):
@@ -626,6 +631,10 @@ def test_modes_and_classes_see_the_operators():
         assert seen.count(f"numbarank.{name}_loss_backward.default") == 1
         seen.clear()
         loss(*(tensor.detach().as_subclass(Scores) for tensor in inputs))
+        assert f"numbarank.{name}_loss.default" in seen
+        seen.clear()
+        with Functions():
+            loss(*inputs)
         assert f"numbarank.{name}_loss.default" in seen
         value = loss(*inputs)
         seen.clear()
@@ -997,6 +1006,26 @@ def test_groups_of_every_kind(name):
     loss = nr_torch.PairwiseHingeLoss(reduction="none")(scores, labels, **GROUPS[name])
     assert loss.tolist() == [1.5, 0.0]
     assert backward(loss, [scores])[0].tolist() == [1.0, -1.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_groups_are_not_checked_again(monkeypatch, reduction):
+    (scores, labels, _), groups = lists(), nr.Groups(group=[3, 2])
+    monkeypatch.setattr(nr.Groups, "__init__", lambda *arguments, **keywords: pytest.fail("they were checked"))
+    loss = nr_torch.pairwise_hinge_loss(scores, labels, group=groups, reduction=reduction)
+    assert loss.tolist() == (0.375 if reduction == "mean" else [1.5, 0.0])
+    assert backward(loss, [scores])[0].any()
+
+
+def test_compiled_lists_take_groups_as_a_constant():
+    torch._dynamo.reset()
+    (scores, labels, _), groups = lists(), nr.Groups(group=[3, 2])
+    step = torch.compile(
+        lambda scores: nr_torch.pairwise_hinge_loss(scores, labels, group=groups, reduction="none"),
+        fullgraph=True,
+        backend="aot_eager",
+    )
+    assert step(scores).tolist() == [1.5, 0.0]
 
 
 def test_lists_as_rows_with_a_mask():
