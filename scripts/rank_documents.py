@@ -55,9 +55,18 @@ def read_lists(path, n_features=None):
         features, labels, qid = load(str(path), n_features=n_features, query_id=True)
         if qid.size != labels.size or labels.size == 0:
             raise ValueError("every line needs a label and a query: 2 qid:10 1:0.3 2:12")
-        return Lists(features.tocsc(), labels, nr.Groups(qid=qid))
+        lists = Lists(features.tocsc(), labels, nr.Groups(qid=qid))
+        if not has_pairs(lists):
+            raise ValueError("there are no pairs: in every query all documents have the same label")
+        return lists
     except (OSError, EOFError, ValueError) as error:
         raise SystemExit(f"{path}: {error}") from None
+
+
+def has_pairs(lists):
+    """Return whether any query has two documents with different labels."""
+    highest, lowest = (extreme.reduceat(lists.labels, lists.starts) for extreme in (np.maximum, np.minimum))
+    return bool((highest > lowest).any())
 
 
 def feature_scales(features):
@@ -180,19 +189,19 @@ def described(name, lists):
     return f"{name}: {documents:,} documents, {queries:,} queries, {features:,} features, {levels} labels"
 
 
-def draw(history, baseline, path):
-    """Draw the measures on the training file over the passes, above the best single feature's."""
+def picture(history, baseline):
+    """Return a figure of the measures on the training file over the passes, above the best single feature's."""
     figure = example_package("matplotlib.figure").Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
     passes = np.arange(1, len(history) + 1)
     for measure, style in zip(baseline, ("solid", "dashed", "dotted"), strict=True):
         axes.plot(passes, [entry[measure] for entry in history], color="black", linestyle=style, label=measure)
         axes.axhline(baseline[measure], color="0.6", linestyle=style)
-    axes.set(xlabel="pass", ylabel="on the training file (grey: the best single feature)")
-    axes.legend(frameon=False)
+    axes.set(xlabel="pass", ylabel="on the training file")
+    axes.legend(frameon=False, title="grey: the best single feature", alignment="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.locator_params(axis="x", integer=True)
-    figure.savefig(path, dpi=150)
+    return figure
 
 
 def parse_arguments(arguments=None):
@@ -243,7 +252,7 @@ def main():
     if settings.out:
         np.savetxt(settings.out, scores[-1], fmt="%.9g")
     if settings.plot:
-        draw(history, baseline[0], settings.plot)
+        picture(history, baseline[0]).savefig(settings.plot, dpi=150)
 
 
 if __name__ == "__main__":

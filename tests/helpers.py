@@ -39,6 +39,13 @@ def shown(value):
     return re.sub(" at 0x[0-9a-f]+", "", str(value))
 
 
+def is_cut(figure):
+    """Whether anything of a matplotlib figure, such as a label, reaches beyond its edges."""
+    figure.draw_without_rendering()
+    inches, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return min(inches.x0, inches.y0, width - inches.x1, height - inches.y1) < 0
+
+
 def put(a, device):
     """The array as a caller of that device would have it: NumPy's own, or a device array."""
     return a if device == "cpu" else nr.tensor(a, device=device).data

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import imported
+from helpers import imported, is_cut
 
 import numbarank as nr
 
@@ -87,6 +87,13 @@ def test_a_broken_archive_is_named(tmp_path):
         rank_documents.read_lists(path)
 
 
+@pytest.mark.parametrize("labels", [[2, 2, 2, 2], [2, 2, 1, 1]], ids=["one label", "one label a query"])
+def test_a_file_without_pairs_is_refused(tmp_path, labels):
+    lines = [f"{label} qid:{place // 2} 1:{place}\n" for place, label in enumerate(labels)]
+    with pytest.raises(SystemExit, match=r"flat\.svm: there are no pairs: in every query all documents have the same"):
+        rank_documents.read_lists(written(tmp_path / "flat.svm", "".join(lines)))
+
+
 def test_more_features_than_were_trained_on_are_refused_by_name(tmp_path):
     with pytest.raises(SystemExit, match=r"test\.svm: "):
         rank_documents.read_lists(written(tmp_path / "test.svm"), n_features=2)
@@ -138,6 +145,14 @@ def test_a_whole_run(tmp_path):
     assert all(after > before for before, after in zip(by_feature, by_ranker, strict=True))
     assert np.loadtxt(scores).shape == (1200,)
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_label_of_the_picture_is_cut():
+    imported("matplotlib")
+    of_feature = dict.fromkeys([rank_documents.PAIRS_IN_ORDER, "NDCG@5", "NDCG@10"], 0.5)
+    figure = rank_documents.picture([dict.fromkeys(of_feature, 0.9)] * 3, of_feature)
+    assert not is_cut(figure)
+    assert "grey: the best single feature" in figure.axes[0].get_legend().get_title().get_text()
 
 
 @pytest.mark.parametrize(

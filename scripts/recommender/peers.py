@@ -1,0 +1,75 @@
+"""Recommenders of other packages, fitted on the same liked films, each with a few settings to choose from."""
+
+import itertools
+import time
+
+import numba
+import numpy as np
+
+from .methods import Method
+from .ratings import package
+
+
+def named(names):
+    """Return the methods of the packages of these names; leave with the command that installs one that is missing."""
+    return list(itertools.chain.from_iterable(PEERS[name]() for name in names))
+
+
+def grid(**choices):
+    """Return all combinations of the values of each setting."""
+    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+
+
+def liked_films(split):
+    """Return who liked what as a sparse matrix of ones."""
+    return package("scipy.sparse", "peers").csr_matrix(split.liked.astype(np.float32))
+
+
+def implicit_methods():
+    """Return the alternating least squares and the Bayesian personalised ranking of the package implicit."""
+    package("implicit", "peers")
+    least_squares = package("implicit.als", "peers").AlternatingLeastSquares
+    personalised = package("implicit.bpr", "peers").BayesianPersonalizedRanking
+
+    def fit_als(split, seed, factors, decay, alpha):
+        return fit_implicit(least_squares, split, seed, factors=factors, regularization=decay, alpha=float(alpha))
+
+    def fit_bpr(split, seed, factors, rate, passes):
+        return fit_implicit(personalised, split, seed, factors=factors, learning_rate=rate, iterations=passes)
+
+    return [
+        Method("implicit BPR", grid(factors=(32, 64), rate=(0.003, 0.01), passes=(100, 300)), fit_bpr),
+        Method("implicit ALS", grid(factors=(32, 64, 128), decay=(10, 30, 50), alpha=(1, 10)), fit_als),
+    ]
+
+
+def fit_implicit(model, split, seed, **settings):
+    """Return the scores of a model of implicit, and the seconds that its training took."""
+    liked = liked_films(split)
+    with package("threadpoolctl", "peers").threadpool_limits(1, "blas"):  # as implicit asks: its own threads suffice
+        fitted = model(use_gpu=False, num_threads=numba.get_num_threads(), random_state=seed, **settings)
+        start = time.perf_counter()
+        fitted.fit(liked, show_progress=False)
+        seconds = time.perf_counter() - start
+    return fitted.user_factors @ fitted.item_factors.T, seconds
+
+
+def lightfm_methods():
+    """Return the weighted approximate-rank pairwise loss of the package lightfm-next."""
+    lightfm = package("lightfm", "peers")
+
+    def fit_warp(split, seed, factors, decay, tries):
+        model = lightfm.LightFM(
+            factors, loss="warp", item_alpha=decay, user_alpha=decay, max_sampled=tries, random_state=seed
+        )
+        liked = liked_films(split).tocoo()
+        start = time.perf_counter()
+        model.fit(liked, epochs=20, num_threads=numba.get_num_threads())
+        seconds = time.perf_counter() - start
+        bias, films = model.get_item_representations()
+        return model.get_user_representations()[1] @ films.T + bias, seconds
+
+    return [Method("lightfm WARP", grid(factors=(32, 64), decay=(0.0001, 0.0003), tries=(10, 100)), fit_warp)]
+
+
+PEERS = {"implicit": implicit_methods, "lightfm": lightfm_methods}
