@@ -23,8 +23,7 @@ class _PairwiseHinge:
     def __post_init__(self) -> None:
         checked = nr.PairwiseHingeLoss(**vars(self))
         for name in vars(self):
-            value = getattr(checked, name)
-            object.__setattr__(self, name, value.item() if isinstance(value, np.generic) else value)
+            object.__setattr__(self, name, getattr(checked, name))
 
     def __repr__(self) -> str:
         given = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]

@@ -170,7 +170,7 @@ def pairwise_hinge_loss(
     if weights is not None:
         _refuse_gradients(weights=weights)
     if losers is not None:
-        losers = _read_losers(losers)
+        losers = numbarank.PairwiseHingeLoss(losers=losers).losers  # int and float, which the operators tell apart
     qid, group = _host_tensor(qid), _host_tensor(group)
     return _pairwise_hinge(scores, labels, qid, group, where, weights, margin, power, losers, reduction)
 
@@ -202,7 +202,7 @@ class PairwiseHingeLoss(nn.Module):
         super().__init__()
         criterion = numbarank.PairwiseHingeLoss(margin, power, reduction, losers)
         self.margin, self.power, self.reduction = criterion.margin, criterion.power, criterion.reduction
-        self.losers = _read_losers(losers)
+        self.losers = criterion.losers
 
     def forward(
         self,
@@ -232,12 +232,6 @@ class PairwiseHingeLoss(nn.Module):
         """Return the settings."""
         losers = "" if self.losers is None else f", losers={self.losers!r}"
         return f"margin={self.margin!r}, power={self.power!r}, reduction={self.reduction!r}{losers}"
-
-
-def _read_losers(losers):
-    """Return a choice of losers in a type of Python's, of which the operators know int and float apart."""
-    losers = numbarank.PairwiseHingeLoss(losers=losers).losers
-    return losers.item() if isinstance(losers, np.generic) else losers
 
 
 def _refuse_gradients(**constants):

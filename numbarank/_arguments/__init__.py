@@ -1,7 +1,7 @@
 """What came in: checked, and put in order for a backend. Messages about an argument stand here."""
 
 from numbarank._arguments.buffers import Result, gradients_of, read_out, read_sequence
-from numbarank._arguments.choice import read_losers
+from numbarank._arguments.choice import check_losers, read_losers
 from numbarank._arguments.devices import common_device, device_of_all, on_stream, read_stream
 from numbarank._arguments.dtypes import (
     arithmetic_dtype,
@@ -51,6 +51,7 @@ __all__ = [
     "check_gradient",
     "check_list_shapes",
     "check_longest",
+    "check_losers",
     "check_number",
     "check_one_is_given",
     "check_operand",

@@ -212,8 +212,7 @@ class PairwiseHingeLoss:
         self._margin = _arguments.read_finite_margin(margin)
         self._power = _arguments.read_power(power)
         self._reduction = _reduction.check_reduction(reduction)
-        _arguments.read_losers(losers)
-        self._losers = losers
+        self._losers = _arguments.check_losers(losers)
 
     @property
     def margin(self) -> float:
