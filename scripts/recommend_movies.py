@@ -23,7 +23,7 @@ from recommender.ratings import DATA_TERMS, LIKED_FROM, held_out_of, load_moviel
 
 import numbarank as nr
 
-LOSERS = 400
+LOSERS = 800
 SWEPT = (25, 50, 100, 200, 400, 800, 1600, 3200)
 
 
