@@ -178,7 +178,8 @@ def training_options(option):
         "--losers",
         type=at_least(1),
         metavar="N",
-        help=f"how many unrated films a liked one meets with --pairs hardest (default {LOSERS})",
+        help=f"how many unrated films a liked one meets with --pairs hardest (default {LOSERS}: of 25 to all it has the"
+        " best recall on a fifth of the training ratings, mean of the seeds 0 to 2; held-out ratings had no say)",
     )
     option(
         "--validate",

@@ -482,6 +482,7 @@ def test_help_names_the_terms_of_the_data(capsys):
         recommend_movies.parse_arguments(["--help"])
     terms = " ".join(capsys.readouterr().out.split())
     assert "non-commercial use only" in terms
+    assert "best recall on a fifth of the training ratings" in terms
     assert "cite GroupLens: F. Maxwell Harper and Joseph A. Konstan (2015), The MovieLens Datasets" in terms
 
 

@@ -32,11 +32,11 @@ class Adagrad:
         self.squares = np.full(len(parameters), 1e-8, parameters.dtype)
 
     def step(self, gradient, rows=slice(None)):
-        """Update the given rows of the parameters in place."""
+        """Update the given rows of the parameters in place, and overwrite the gradient."""
         by_row = gradient.reshape(len(gradient), -1)
         self.squares[rows] += np.einsum("ij,ij->i", by_row, by_row) / by_row.shape[1]
-        steps = self.learning_rate / np.sqrt(self.squares[rows])
-        self.parameters[rows] -= (steps[:, None] * by_row).reshape(gradient.shape)
+        by_row *= (self.learning_rate / np.sqrt(self.squares[rows]))[:, None]
+        self.parameters[rows] -= by_row.reshape(gradient.shape)
 
 
 class Recommender:
