@@ -137,11 +137,15 @@ def _total(call, groups):
     is_parallel = call.scores.size >= PARALLEL_FROM and threads.may_run_parallel()
     chunks, launch = (numba.get_num_threads(), launcher()) if is_parallel else (1, ONE_THREAD)
     count = len(groups)
-    found = Found(np.empty(count, np.int8), np.zeros(count), np.empty(count), _SIZES, _ROWS, _SLOPES)
-    has_few_winners = _take_few_winners(call, found, groups, chunks, launch)
+    found = Found(np.zeros(count, np.int8), np.zeros(count), np.empty(count), _SIZES, _ROWS, _SLOPES)
+    has_few_winners = groups.longest >= two_levels.FEW_FROM and _are_few_winners_likely(call, groups)
+    if has_few_winners:
+        _take_few_winners(call, found, groups, chunks, launch)
     if call.where.size or call.weights.size:
         _clear(call, found, has_few_winners)
-    total, all_pairs = _choose_strategies(call, found, groups, chunks, launch)
+    total = all_pairs = 0.0
+    if not (has_few_winners and (found.strategies == FEW_WINNERS).all()):
+        total, all_pairs = _choose_strategies(call, found, groups, chunks, launch)
     # shorter ones cannot have more pairs
     may_be_sorted = call.losers is not None or groups.longest > 2 * _pairs_per_row(call)
     any_sorted = may_be_sorted and (found.strategies >= SORTED).any()
@@ -173,23 +177,23 @@ def _clear(call, found, has_few_winners):
 
 def _choose_strategies(call, found, groups, chunks, launch):
     """Choose how the pairs of each other group are found; return the totals of those of which each is looked at."""
-    if call.losers is not None:
-        found.strategies[found.strategies != FEW_WINNERS] = SORTED
-        return 0.0, 0.0
     alone = _longest_alone(groups)
-    if (alone > 0 or groups.longest == 0) and not (found.strategies == FEW_WINNERS).all():
+    if call.losers is None and (alone > 0 or groups.longest == 0):
         return _look_at_pairs(call, found, alone, chunks, launch)
+    found.strategies[found.strategies != FEW_WINNERS] = SHARED if call.losers is None else SORTED
     return 0.0, 0.0
 
 
+def _are_few_winners_likely(call, groups):
+    """Tell by the longest group whether groups of two levels with few winners are to be looked for."""
+    if call.losers is not None and call.weights.size:
+        return False
+    longest = int(np.argmax(groups.sizes)) if len(groups) > 1 else 0
+    return two_levels.are_likely(call.labels[groups.offsets[longest] : groups.offsets[longest + 1]])
+
+
 def _take_few_winners(call, found, groups, chunks, launch):
-    """Find the pairs of the groups of two levels with few winners, where that is likely; tell whether it was."""
-    found.strategies.fill(SHARED)
-    if groups.longest < two_levels.FEW_FROM or (call.losers is not None and call.weights.size):
-        return False
-    longest = int(np.argmax(groups.sizes))
-    if not two_levels.are_likely(call.labels[groups.offsets[longest] : groups.offsets[longest + 1]]):
-        return False
+    """Find the pairs of the groups of two levels with few winners."""
     share, most = call.losers or (1.0, LONGEST)
     places = two_levels.places_for(groups.longest, most)
     two_levels.sum_groups(
@@ -197,7 +201,6 @@ def _take_few_winners(call, found, groups, chunks, launch):
         call.losses, found.pairs, found.units, found.strategies, call.gradient, call.counts,
         np.empty(chunks * two_levels.workspace_size(places)), *places, sorting.sorter(), chunks, launch,
     )  # fmt: skip
-    return True
 
 
 _SIZES, _ROWS, _SLOPES = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0)

@@ -75,14 +75,15 @@ def _workspace(block, places, scores):
 
 
 @part
-def _order(rows, has, count, numbers, workspace, sorter):
+def _order(rows, has, count, numbers, workspace, sorter, is_first_higher):
     """Put the numbered rows in the order of label and score; return how many take part, and of how many blocks.
 
-    Of rows of equal label and score, the last one goes first: the first one counts as the higher one.
+    Of rows of equal label and score, the first one may count as the higher one, and then goes last.
     """
     size, keys = number_rows(rows, has, count, numbers), workspace.keys
-    for i in range(size // 2):
-        numbers[i], numbers[size - 1 - i] = numbers[size - 1 - i], numbers[i]
+    if is_first_higher:
+        for i in range(size // 2):
+            numbers[i], numbers[size - 1 - i] = numbers[size - 1 - i], numbers[i]
     if size == 0 or fill_keys(rows.labels, numbers, keys, 0, size) == 0:
         return size, 0
     bits = fill_keys(rows.scores, numbers, keys, 0, size)
@@ -103,42 +104,18 @@ def _loss_of_count(active, slopes, scores, rows, size, margin):
     return loss_of_counts(margin, active, high, low)
 
 
-def _run_merger(wants_sums):
-    """Return the function that finds all pairs of the blocks of a group, and what they weigh."""
-    merge_run = run_merger(wants_sums)
-
-    @part
-    def merge_all(runs, spare, starts, blocks, work, sums):
-        levels = _levels_of(blocks)
-        total = merge_run(runs, spare, starts, 0, blocks, levels, True, work.margin, work.is_squared, sums)
-        return total, weight_of_pairs(sums.rows, sums.weights, sums.has_weights, starts, blocks)
-
-    return merge_all
-
-
-def _limited_merger(wants_sums):
-    """Return the function that finds the pairs of each block with the highest losers, and what they weigh."""
-    merge_highest = highest_merger(wants_sums)
-
-    @part
-    def merge_limited(runs, spare, starts, blocks, work, sums):
-        return merge_highest(runs, spare, starts, blocks, work.share, work.most, work.margin, work.is_squared, sums)
-
-    return merge_limited
-
-
 @functools.cache
 def loop(wants_sums, is_limited):
     """Return the loop over the groups whose rows are sorted, and their pairs counted or added up.
 
     If it is limited, each row meets only the highest-scoring of the rows of lower labels.
     """
-    merge = _limited_merger(wants_sums) if is_limited else _run_merger(wants_sums)
+    merge_run, merge_highest = run_merger(wants_sums), highest_merger(wants_sums)
     loss_of = _sum if wants_sums else _loss_of_count
 
     @part
     def groups_of_chunk(work, chunk):
-        has, offsets = work.has, work.offsets
+        has, offsets, margin, is_squared = work.has, work.offsets, work.margin, work.is_squared
         (block,) = moved((work.block,), chunk * WORKSPACES * work.places)
         workspace = _workspace(block, work.places, work.given.scores)
         first = first_group(chunk, work.chunks, offsets, work.groups)
@@ -148,16 +125,23 @@ def loop(wants_sums, is_limited):
             start, count = offsets[group], offsets[group + 1] - offsets[group]
             rows = moved(work.given, start)
             numbers, slopes, counts = moved((work.rows, work.slopes, work.counts), start)
-            size, blocks = _order(rows, has, count, numbers, workspace, work.sorter)
+            size, blocks = _order(rows, has, count, numbers, workspace, work.sorter, is_limited)
             sums = Sums(slopes, counts, numbers, rows.weights, work.has_counts, has.weights)
             if work.has_counts:
                 for row in range(count):
                     counts[row] = 0.0
             work.sizes[group] = size
-            start_run(rows.scores, workspace.runs, sums, 0, size)
-            total, pairs = merge(workspace.runs, workspace.spare, workspace.starts, blocks, work, sums)
+            runs, spare, starts = workspace.runs, workspace.spare, workspace.starts
+            start_run(rows.scores, runs, sums, 0, size)
+            if is_limited:
+                total, pairs = merge_highest(
+                    runs, spare, starts, blocks, work.share, work.most, margin, is_squared, sums
+                )
+            else:
+                pairs = weight_of_pairs(numbers, rows.weights, has.weights, starts, blocks)
+                total = merge_run(runs, spare, starts, 0, blocks, _levels_of(blocks), True, margin, is_squared, sums)
             work.pairs[group] = pairs
-            work.losses[group] = loss_of(total, slopes, rows.scores, numbers, size, work.margin)
+            work.losses[group] = loss_of(total, slopes, rows.scores, numbers, size, margin)
 
     def sort_groups(
         scores, labels, weights, where, offsets, margin, share, most, is_squared, strategies, losses, pairs, sizes,
