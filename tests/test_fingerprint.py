@@ -46,7 +46,8 @@ PAIRS = {"forward", "gradients", "careful"}
 LISTS = {"count pairs", "sum pairs", "count groups", "sum groups", "highest", "merge", "level"}
 FEW_WINNERS = {"two levels", "retrieval"}
 EVERY = PAIRS | LISTS | FEW_WINNERS | {"best", "sort", "digits", "write", "launch"}
-SHORT = {"count pairs", "sum pairs", "count groups", "sum groups"}
+SORTED = {"count groups", "sum groups", "highest"}
+SHORT = SORTED | {"count pairs", "sum pairs"}
 RUNNING_SUMS = {"count pairs", "sum pairs", "count groups", "highest"}
 
 
@@ -71,8 +72,8 @@ def test_every_loop_has_its_own(as_it_is):
         ("_exact.py", "total = a + b", "total = b + a", PAIRS | RUNNING_SUMS),
         ("_exact.py", "slope * factor if", "factor * slope if", {"count pairs", "sum pairs", "write"} | FEW_WINNERS),
         ("_hinge.py", "+ margin", "- margin", LISTS | FEW_WINNERS),
-        ("_hinge.py", "count -= 1", "count -= 2", {"highest", "two levels"}),
-        ("_cpu/highest.py", "row < rows", "row <= rows", {"highest"}),
+        ("_hinge.py", "count -= 1", "count -= 2", SORTED | {"two levels"}),
+        ("_cpu/highest.py", "row < rows", "row <= rows", SORTED),
         ("losses/margin_ranking.py", "z < zero", "z <= zero", PAIRS),
         ("losses/margin_ranking.py", "d * -y", "-d * y", {"gradients"}),
         ("_cpu/pairs.py", "BLOCK = 8192", "BLOCK = 4096", PAIRS),
@@ -82,13 +83,13 @@ def test_every_loop_has_its_own(as_it_is):
         ("_cpu/memory.py", "_BITS(0x7FFF)", "_BITS(0x8000)", PAIRS | RUNNING_SUMS | FEW_WINNERS),
         ("_cpu/exact.py", "RUNNING = 16", "RUNNING = 32", RUNNING_SUMS),
         ("_cpu/every_pair.py", "GRADES = -32, 64", "GRADES = -32, 32", {"count pairs", "sum pairs"}),
-        ("_cpu/merging.py", "FEW_LEVELS = 32", "FEW_LEVELS = 64", {"count groups", "sum groups", "merge"}),
+        ("_cpu/merging.py", "FEW_LEVELS = 32", "FEW_LEVELS = 64", SORTED | {"merge"}),
         ("_cpu/sorting.py", "BUCKETS, DIGITS = 256", "BUCKETS, DIGITS = 128", {"sort", "digits"}),
         ("_cpu/few_winners.py", "z if z > 0", "z if z >= 0", FEW_WINNERS),
         ("_cpu/few_winners.py", "key > last", "key >= last", FEW_WINNERS | {"best"}),
         ("_cpu/rows.py", "pairs += below * weight", "pairs += weight * below", SHORT),
         ("_cpu/groups.py", "/ work.divisor", "* work.divisor", {"write"}),
-        ("_cpu/tasks.py", "_WORD(0))", "_WORD(1))", EVERY - {"launch", "sort"}),
+        ("_cpu/tasks.py", "_WORD(0))", "_WORD(1))", EVERY - {"launch", "sort", "retrieval", "best"}),
         ("_cpu/tasks.py", "np.int64(index_)", "index_", {"launch"}),
         ("_cpu/compiler.py", '"error_model": "numpy"', '"error_model": "python"', EVERY),
     ],
