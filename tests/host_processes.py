@@ -5,6 +5,7 @@ inside, since some fork before.
 """
 
 import asyncio
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -47,6 +48,18 @@ def everything(_=None):
     total = nr.MarginRankingLoss(0.5)(a, b, y) * nr.ones() + nr.zeros() + nr.randn(seed=0)
     total.backward()
     results = [nr.margin_ranking_loss(x1, x2, y, 0.5), losses, loss, *gradients, total.item(), a.grad, b.grad]
+    return hashlib.sha256(b"".join(np.asarray(result).tobytes() for result in results)).hexdigest()
+
+
+def shared_tiles(_=None):
+    """Call what threads of Python share, on whole numbers whose products are exact; return a digest of the results."""
+    import numbarank as nr
+
+    rng = np.random.default_rng(0)
+    queries, items = rng.integers(-2, 3, (2, 1_500, 4)).astype(np.float32)
+    positives = np.arange(1_500), np.arange(1_500)
+    loss, gradients = nr.retrieval_hinge_loss_and_grad(queries, items, positives, reduction="sum")
+    results = [loss, *gradients, *nr.hard_negatives(queries, items, 5, positives=positives)]
     return hashlib.sha256(b"".join(np.asarray(result).tobytes() for result in results)).hexdigest()
 
 
@@ -118,6 +131,22 @@ def no_loss():
 
 def print_everything():
     print(everything())
+
+
+def retrieval():
+    """Share tiles in threads, in forks of either kind, beside a fork, and where Python shuts down."""
+    expected = single_threaded(shared_tiles)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(shared_tiles, range(8))) == {expected}
+        beside = pool.submit(shared_tiles)
+        assert [in_fork(fork, shared_tiles) for fork in (os.fork, fork_in_c)] == [expected] * 2
+        assert beside.result() == expected
+    atexit.register(print_at_exit, expected)
+
+
+def print_at_exit(expected):
+    assert shared_tiles() == expected
+    print("shared at exit")
 
 
 def threads():

@@ -60,6 +60,10 @@ def test_many_threads_beside_the_users_own_parallel_functions(layer):
     assert run("threads", layer).endswith(FINISHED)
 
 
+def test_tiles_that_threads_share(layer):
+    assert run("retrieval", layer).endswith(f"{FINISHED}shared at exit\n")
+
+
 def test_forks_after_use(layer):
     assert run("forks", layer).endswith(FINISHED)
 
