@@ -4,6 +4,8 @@ from importlib.util import find_spec
 
 import pytest
 
+collect_ignore = ["conf.py"]  # it is Sphinx's
+
 NEEDED = {
     "arrays.md": ("torch",),
     "boosting.md": ("lightgbm", "sklearn", "xgboost"),
