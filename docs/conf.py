@@ -65,7 +65,7 @@ def read_source(app, name, source):
     text = QUOTE.sub(quoted, source[0])
     for before, after in LINKS.items():
         text = text.replace(before, after)
-    source[0] = text
+    source[0] = text.replace("\n\n```\n", "\n```\n")  # the empty line is for doctest
 
 
 def inline_formula(writer, node):
