@@ -10,6 +10,7 @@ NEEDED = {
     "arrays.md": ("torch",),
     "boosting.md": ("lightgbm", "sklearn", "xgboost"),
     "distributed.md": ("dask", "distributed"),
+    "first-questions.md": ("ml_dtypes",),
     "torch.md": ("torch",),
 }
 
