@@ -1,4 +1,5 @@
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+SITE ?= build/site
 
 .PHONY: help lint test site sim emulate ptx time
 
@@ -19,7 +20,7 @@ test:
 	$(PYTHON) -m pytest
 
 site:
-	PYTHONPATH=. $(PYTHON) -m sphinx -W --keep-going -n -q -d build/doctrees docs build/site
+	PYTHONPATH=. $(PYTHON) -m sphinx -W --keep-going -n -q -d $(SITE)-doctrees docs $(SITE)
 
 sim:
 	NUMBA_ENABLE_CUDASIM=1 $(PYTHON) -m pytest tests

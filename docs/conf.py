@@ -29,7 +29,7 @@ html_theme = "furo"
 html_title = f"numbarank {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_show_sphinx = html_copy_source = html_show_sourcelink = False
+html_show_sphinx = html_copy_source = html_show_sourcelink = html_use_index = html_domain_indices = False
 smartquotes = False  # names of settings are in quotes
 templates_path, exclude_patterns = [], ["_static"]
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
