@@ -1,10 +1,12 @@
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+SITE ?= build/site
 
-.PHONY: help lint test sim emulate ptx time
+.PHONY: help lint test site sim emulate ptx time
 
 help:
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make test   run the tests and every example of the docs"
+	@echo "make site   build the site under build/site, from docs, README and docstrings"
 	@echo "make sim    run the tests with the CUDA kernels under numba's simulator"
 	@echo "make emulate run all tests of the compiled CUDA kernels on an emulated driver"
 	@echo "make ptx    compile the CUDA kernels and check what comes out; no GPU needed"
@@ -16,6 +18,9 @@ lint:
 
 test:
 	$(PYTHON) -m pytest
+
+site:
+	PYTHONPATH=. $(PYTHON) -m sphinx -W --keep-going -n -q -d $(SITE)-doctrees docs $(SITE)
 
 sim:
 	NUMBA_ENABLE_CUDASIM=1 $(PYTHON) -m pytest tests

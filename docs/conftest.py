@@ -4,10 +4,13 @@ from importlib.util import find_spec
 
 import pytest
 
+collect_ignore = ["conf.py"]  # it is Sphinx's
+
 NEEDED = {
     "arrays.md": ("torch",),
     "boosting.md": ("lightgbm", "sklearn", "xgboost"),
     "distributed.md": ("dask", "distributed"),
+    "first-questions.md": ("ml_dtypes",),
     "torch.md": ("torch",),
 }
 

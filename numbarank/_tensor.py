@@ -410,7 +410,19 @@ def tensor(
 def zeros(
     *shape: int, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Return a Tensor of zeros; see :func:`ones`."""
+    """Return a Tensor of zeros.
+
+    Parameters
+    ----------
+    *shape, dtype, device, requires_grad
+        As in :func:`ones`.
+
+    Examples
+    --------
+    >>> import numbarank as nr
+    >>> nr.zeros(2, dtype="float32")
+    tensor([0., 0.], dtype=float32)
+    """
     values = np.zeros(_arguments.read_shape(shape), _arguments.read_dtype(dtype))
     return tensor(values, None, device, requires_grad)
 

@@ -56,7 +56,20 @@ class _PairwiseHinge:
 
 
 class LightGBMMetric(_PairwiseHinge):
-    """The mean over all pairs, as LightGBM calls its metrics; made by :attr:`LightGBMObjective.metric`."""
+    """The mean over all pairs, as LightGBM calls its metrics; made by :attr:`LightGBMObjective.metric`.
+
+    Parameters
+    ----------
+    margin, power, losers
+        As in :func:`lightgbm`.
+
+    Examples
+    --------
+    >>> from numbarank import objectives
+    >>> metric = objectives.lightgbm(power=2).metric
+    >>> metric([1, 0], [0.5, 1.0], None, [2])
+    ('pairwise_squared_hinge', 2.25, False)
+    """
 
     def __call__(
         self, y_true: ArrayLike, y_pred: Any, weight: ArrayLike | None = None, group: ArrayLike | None = None
@@ -66,7 +79,20 @@ class LightGBMMetric(_PairwiseHinge):
 
 
 class LightGBMObjective(_PairwiseHinge):
-    """Pairwise hinge loss as an objective of LightGBM; made by :func:`lightgbm`."""
+    """Pairwise hinge loss as an objective of LightGBM; made by :func:`lightgbm`.
+
+    Parameters
+    ----------
+    margin, power, losers
+        As in :func:`lightgbm`.
+
+    Examples
+    --------
+    >>> from numbarank import objectives
+    >>> objective = objectives.lightgbm(margin=0.5)
+    >>> objective([1, 0], [0.5, 1.0], None, [2])
+    (array([-1.,  1.]), array([1., 1.]))
+    """
 
     def __call__(
         self, y_true: ArrayLike, y_pred: Any, weight: ArrayLike | None = None, group: ArrayLike | None = None
@@ -85,7 +111,29 @@ class LightGBMObjective(_PairwiseHinge):
 
 
 class XGBoostMetric(_PairwiseHinge):
-    """The mean over all pairs, as XGBoost calls its metrics; made by :attr:`XGBoostObjective.metric`."""
+    """The mean over all pairs, as XGBoost calls its metrics; made by :attr:`XGBoostObjective.metric`.
+
+    Parameters
+    ----------
+    margin, power, losers
+        As in :func:`lightgbm`.
+
+    Examples
+    --------
+    xgboost.train calls it with scores and a DMatrix:
+
+    >>> import numpy as np
+    >>> from numbarank import objectives
+    >>> class Rows:  # what is asked of a DMatrix
+    ...     def get_uint_info(self, name):
+    ...         return np.array([0, 2])  # where groups start and end
+    ...     def get_label(self):
+    ...         return np.array([1.0, 0.0])
+    ...     def get_weight(self):
+    ...         return np.array([])
+    >>> objectives.xgboost().metric(np.array([0.5, 1.0]), Rows())
+    ('pairwise_hinge', 1.5)
+    """
 
     def __call__(self, predt: np.ndarray, dtrain: Any) -> tuple[str, float]:
         """Return the name and the mean of scores for a DMatrix."""
@@ -93,7 +141,29 @@ class XGBoostMetric(_PairwiseHinge):
 
 
 class XGBoostObjective(_PairwiseHinge):
-    """Pairwise hinge loss as an objective of XGBoost; made by :func:`xgboost`."""
+    """Pairwise hinge loss as an objective of XGBoost; made by :func:`xgboost`.
+
+    Parameters
+    ----------
+    margin, power, losers
+        As in :func:`lightgbm`.
+
+    Examples
+    --------
+    xgboost.train calls it with scores and a DMatrix:
+
+    >>> import numpy as np
+    >>> from numbarank import objectives
+    >>> class Rows:  # what is asked of a DMatrix
+    ...     def get_uint_info(self, name):
+    ...         return np.array([0, 2])  # where groups start and end
+    ...     def get_label(self):
+    ...         return np.array([1.0, 0.0])
+    ...     def get_weight(self):
+    ...         return np.array([])
+    >>> objectives.xgboost()(np.array([0.5, 1.0]), Rows())
+    (array([-1.,  1.]), array([1., 1.]))
+    """
 
     def __call__(self, predt: np.ndarray, dtrain: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the gradient and the hessian at scores for a DMatrix."""

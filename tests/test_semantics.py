@@ -348,6 +348,15 @@ def test_half_types_are_computed_in_float32(device, dtype, margin, expected):
     assert_same(loss, np.array([margin], dtype))
 
 
+@needs_bfloat16
+def test_the_margin_of_halves_is_not_rounded_to_them(device):
+    x1, x2 = (put(np.array([value], reference.BFLOAT16), device) for value in (1.703125, 0))
+    for margin, gradient in [(1.7, 0), (1.703125, -1), (np.array([1.7], reference.BFLOAT16), -1)]:
+        margin = put(margin, device) if isinstance(margin, np.ndarray) else margin
+        loss, (by_x1, _) = nr.margin_ranking_loss_and_grad(x1, x2, 1, margin)
+        assert (float(host(loss)), float(host(by_x1)[0])) == (0, gradient)
+
+
 @pytest.mark.parametrize("dtype", FLOATS[2:])
 def test_sum_of_halves_is_a_sum_of_unrounded_losses(device, dtype):
     eps = 2.0**-10 if dtype == np.float16 else 2.0**-7

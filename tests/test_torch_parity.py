@@ -253,3 +253,14 @@ def test_triplet_margin_loss(device):
     )
     loss = nr.margin_ranking_loss(put(d_negative.numpy(), device), put(d_positive.numpy(), device), 1, 1)
     assert_within(loss, expected.numpy(), 4)
+
+
+def test_a_margin_between_two_bfloat16(cpu):
+    """torch's CPU operators round the margin to bfloat16, where the pair is at it; here it is beyond it."""
+    from numbarank.torch import margin_ranking_loss
+
+    for function, gradient in [(F.margin_ranking_loss, -1), (margin_ranking_loss, 0)]:
+        x1 = torch.tensor([1.703125], dtype=torch.bfloat16, requires_grad=True)
+        loss = function(x1, torch.zeros_like(x1), torch.ones_like(x1), margin=1.7)
+        loss.backward()
+        assert (loss.item(), x1.grad.item()) == (0, gradient)
