@@ -186,7 +186,7 @@ def _run_tiles(retrieval, losses, sums):
 
 def _pass_over_tile(retrieval, some, tile, losses, states, wants_gradient, places, plan):
     """Fill the losses and states of some queries; turn their scores into the gradient by these where it is wanted."""
-    bias, weights, factors = retrieval.bias, retrieval.weights, retrieval.factors
+    bias, weights, factors = retrieval.bias, retrieval.weights, np.atleast_1d(retrieval.factors)
     positives, hidden, dtype = retrieval.positives, retrieval.hidden, tile.dtype
     _pass_loop(
         dtype, tile.reshape(-1), np.empty(0, dtype) if bias is None else bias, positives.offsets[some.start :],
