@@ -1,12 +1,14 @@
 """The losses on PyTorch tensors: functions and modules with gradients, on the CPU and on CUDA.
 
-Each loss is an operator of ``torch.library`` that calls numbarank on the memory of its tensors, and another one for the
-gradients. They are what torch.compile puts into its graphs. Outside of graphs, and where nothing but autograd looks on,
-ordinary tensors do without them: then loss and gradients come from one pass.
+Each loss of scores is an operator of ``torch.library`` that calls numbarank on the memory of its tensors, and another
+one for the gradients. They are what torch.compile puts into its graphs. Outside of graphs, and where nothing but
+autograd looks on, ordinary tensors do without them: then loss and gradients come from one pass. The loss of retrieval
+has no operators: it always goes that way.
 """
 
 import functools
 import math
+import types
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,13 @@ from torch.overrides import has_torch_function
 
 import numbarank
 
-__all__ = ["MarginRankingLoss", "PairwiseHingeLoss", "margin_ranking_loss", "pairwise_hinge_loss"]
+__all__ = [
+    "MarginRankingLoss",
+    "PairwiseHingeLoss",
+    "margin_ranking_loss",
+    "pairwise_hinge_loss",
+    "retrieval_hinge_loss",
+]
 
 _DEVICES = ("cpu", "cuda")
 _BFLOAT16 = torch.bfloat16
@@ -232,6 +240,66 @@ class PairwiseHingeLoss(nn.Module):
         """Return the settings."""
         losers = "" if self.losers is None else f", losers={self.losers!r}"
         return f"margin={self.margin!r}, power={self.power!r}, reduction={self.reduction!r}{losers}"
+
+
+def retrieval_hinge_loss(
+    queries: Tensor,
+    items: Tensor,
+    positives: Any,
+    *,
+    bias: Tensor | None = None,
+    exclude: Any = None,
+    margin: float = 1.0,
+    power: int = 1,
+    losers: int | float | None = None,
+    weights: Tensor | ArrayLike | None = None,
+    reduction: str = "mean",
+    memory: int = 64 * 2**20,
+) -> Tensor:
+    """Return the hinge loss of retrieval: :func:`numbarank.retrieval_hinge_loss` on tensors in host memory.
+
+    Parameters
+    ----------
+    queries, items, bias : Tensor
+        As there. The gradients are those by these three.
+    positives, exclude : (query_indices, item_indices), or a CSR matrix of shape (n, m)
+        As there, in tensors, arrays or lists; a matrix may also be a Tensor with the layout ``torch.sparse_csr``.
+    weights : Tensor or array_like, optional
+        As there; it may not require a gradient.
+    margin, power, losers, reduction, memory
+        As there.
+
+    Returns
+    -------
+    Tensor
+        In the dtype to which queries, items and bias promote; of one sum for each query if ``reduction`` is 'none'.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`numbarank.retrieval_hinge_loss`.
+    RuntimeError
+        If a gradient is to be differentiated itself.
+
+    Notes
+    -----
+    ``torch.compile`` breaks its graph here and calls the function as it is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from numbarank.torch import retrieval_hinge_loss
+    >>> queries = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    >>> items = torch.tensor([[2.0, 0.0], [1.5, 1.0], [0.0, 3.0], [0.5, 1.5]])
+    >>> loss = retrieval_hinge_loss(queries, items, ([0, 1, 1], [0, 2, 3]), reduction="sum")
+    >>> loss.backward()
+    >>> loss.item(), queries.grad.tolist()
+    (1.0, [[-0.5, 1.0], [1.0, -0.5]])
+    """
+    settings = {"exclude": exclude, "margin": margin, "power": power, "losers": losers, "weights": weights}
+    settings |= {"positives": positives, "reduction": reduction, "memory": memory}
+    compute = _retrieval_outside_of_graphs if torch.compiler.is_compiling() else _retrieval
+    return compute(queries, items, bias, settings)
 
 
 def _refuse_gradients(**constants):
@@ -454,6 +522,110 @@ class _PairwiseHinge(_Operator):
 
 
 _margin_ranking, _pairwise_hinge = _MarginRanking(), _PairwiseHinge()
+
+
+# ---------------------------------------------------------------- retrieval
+
+
+class _Retrieval(torch.autograd.Function):
+    """The loss of retrieval, from the memory of tensors; ``constants`` are those without gradients."""
+
+    @staticmethod
+    def forward(ctx, queries, items, bias, constants, settings, is_differentiated):
+        ctx.save_for_backward(queries, items, bias, *constants)
+        ctx.settings = settings
+        arguments = _retrieval_arguments(queries, items, bias, settings)
+        if not is_differentiated or settings["reduction"] == "none":
+            return _tensor(numbarank.retrieval_hinge_loss(**arguments))
+        loss, gradients = numbarank.retrieval_hinge_loss_and_grad(**arguments)
+        ctx.gradients = _needed(ctx, gradients)
+        return _tensor(loss)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        inputs, upstream = ctx.saved_tensors[:3], upstream.detach()
+        gradients = _times(vars(ctx).pop("gradients", None), upstream)
+        if gradients is None:
+            call, arguments = numbarank.retrieval_hinge_loss_and_grad, _retrieval_arguments(*inputs, ctx.settings)
+            gradients = _needed(ctx, call(**arguments, gradient=_upstream(upstream))[1])
+        if torch.is_grad_enabled():
+            gradients = _NotTwice.apply(len(gradients), *gradients, *inputs)
+        gradients = iter(gradients)
+        return (*(next(gradients) if needed else None for needed in ctx.needs_input_grad[:3]), None, None, None)
+
+
+class _NotTwice(torch.autograd.Function):
+    """Gradients that depend on what comes behind them, but cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx, count, *tensors):
+        return tensors[:count]
+
+    @staticmethod
+    def backward(ctx, *upstream):
+        raise RuntimeError(
+            "the gradient of retrieval_hinge_loss cannot be differentiated: leave retrieval_hinge_loss out of what "
+            "goes backward twice"
+        )
+
+
+def _retrieval(queries, items, bias, settings):
+    tensors, weights = {"queries": queries, "items": items, "bias": bias}, settings["weights"]
+    if isinstance(weights, Tensor):
+        tensors["weights"] = weights
+        _refuse_gradients(weights=weights)
+    for name, tensor in tensors.items():
+        if tensor is not None or name in ("queries", "items"):
+            tensors[name] = _in_host_memory(name, tensor)
+    queries, items, bias, *constants = tensors.values()
+    settings = settings | {"weights": _array(constants[0]) if constants else weights}
+    for name in ("positives", "exclude"):
+        settings[name], parts = _index_parts(name, settings[name])
+        constants += parts
+    is_differentiated = torch.is_grad_enabled() and _require_gradient((queries, items, bias))
+    return _Retrieval.apply(queries, items, bias, constants, settings, is_differentiated)
+
+
+_retrieval_outside_of_graphs = torch._disable_dynamo(_retrieval)
+
+
+def _retrieval_arguments(queries, items, bias, settings):
+    tensors = {"queries": queries, "items": items, "bias": bias}
+    return {name: tensor if tensor is None else _array(tensor.detach()) for name, tensor in tensors.items()} | settings
+
+
+def _needed(ctx, gradients):
+    """Return the gradients that are needed as tensors; the others are not kept."""
+    return [_tensor(gradient) for gradient, needed in zip(gradients, ctx.needs_input_grad, strict=False) if needed]
+
+
+def _in_host_memory(name, tensor):
+    """Return a tensor as the loss of retrieval takes it, or raise TypeError."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is a {type(tensor).__name__}; it must be a torch.Tensor")
+    _refuse_device(name, tensor)
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"{name} has the layout {tensor.layout}; it must be dense: pass {name}.to_dense()")
+    is_half = tensor.is_floating_point() and tensor.dtype.itemsize == 2
+    return tensor.float() if is_half and is_autocast_enabled("cpu") else tensor.resolve_neg()
+
+
+def _refuse_device(name, tensor):
+    if not tensor.is_cpu:
+        raise TypeError(f"{name} is on {tensor.device}; retrieval is computed in host memory: pass {name}.cpu()")
+
+
+def _index_parts(name, value):
+    """Return positives or what is excluded as numbarank takes them, and the tensors among their parts."""
+    if isinstance(value, Tensor) and value.layout is torch.sparse_csr:
+        _refuse_device(name, value)
+        parts = value.crow_indices(), value.col_indices()
+        return types.SimpleNamespace(indptr=parts[0], indices=parts[1], shape=tuple(value.shape)), parts
+    parts = enumerate(value) if isinstance(value, (tuple, list)) else ()
+    tensors = {f"{name}[{k}]": part for k, part in parts if isinstance(part, Tensor)}
+    for part, tensor in tensors.items():
+        _refuse_device(part, tensor)
+    return value, tensors.values()
 
 
 # ---------------------------------------------------------------- outside of graphs

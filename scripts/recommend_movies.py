@@ -23,7 +23,7 @@ from recommender.ratings import DATA_TERMS, LIKED_FROM, held_out_of, load_moviel
 
 import numbarank as nr
 
-LOSERS = 400
+LOSERS = 800
 SWEPT = (25, 50, 100, 200, 400, 800, 1600, 3200)
 
 
@@ -178,7 +178,8 @@ def training_options(option):
         "--losers",
         type=at_least(1),
         metavar="N",
-        help=f"how many unrated films a liked one meets with --pairs hardest (default {LOSERS})",
+        help=f"how many unrated films a liked one meets with --pairs hardest (default {LOSERS}: of 25 to all it has the"
+        " best recall on a fifth of the training ratings, mean of the seeds 0 to 2; held-out ratings had no say)",
     )
     option(
         "--validate",

@@ -348,12 +348,26 @@ def test_the_loss_is_the_same_on_each_device(device):
     assert by_unrated.tolist() == [1, 1, 0]
 
 
-def test_adagrad_divides_by_the_root_of_all_squares_so_far():
-    parameters = np.array([[1.0], [1.0]])
+def test_adagrad_divides_by_the_root_of_all_mean_squares_of_a_row_so_far():
+    parameters = np.ones((2, 2))
     optimizer = model.Adagrad(parameters, learning_rate=0.1)
-    optimizer.step(np.array([[3.0]]), rows=[1])
-    optimizer.step(np.array([[4.0]]), rows=[1])
-    assert parameters == pytest.approx(np.array([[1.0], [1 - 0.1 * 3 / 3 - 0.1 * 4 / 5]]))
+    optimizer.step(np.array([[3.0, 3.0]]), rows=[1])
+    optimizer.step(np.array([[0.0, 32**0.5]]), rows=[1])
+    assert parameters == pytest.approx(np.array([[1, 1], [1 - 0.1, 1 - 0.1 - 0.1 * 32**0.5 / 5]]))
+    bias = np.ones(2)
+    model.Adagrad(bias, learning_rate=0.1).step(np.array([3.0, -5.0]))
+    assert bias == pytest.approx([0.9, 1.1])
+
+
+def test_pairs_of_a_user_who_liked_four_times_as_many_films_count_half():
+    liked = np.array([[1, 1, 1, 1, 0], [0, 1, 0, 0, 0]], bool)
+    split = ratings_of.Split(liked, liked, liked, ~liked)
+    heavy, light = objectives.user_weights(split)
+    assert heavy == pytest.approx(light / 2)
+    recommender = with_scores(np.zeros((2, 5), np.float32))
+    for objective in (objectives.HardestPairs(split, 1.0, 400), sampled_pairs(split), objectives.AllPairs(split, 1.0)):
+        by_bias = [objective(recommender, np.array([user]))[0][2] for user in (0, 1)]
+        assert by_bias[0][0] == pytest.approx(by_bias[1][1] / 2)
 
 
 def test_a_step_lowers_the_score_of_a_film_with_a_positive_gradient_and_no_other_users():
@@ -468,6 +482,7 @@ def test_help_names_the_terms_of_the_data(capsys):
         recommend_movies.parse_arguments(["--help"])
     terms = " ".join(capsys.readouterr().out.split())
     assert "non-commercial use only" in terms
+    assert "best recall on a fifth of the training ratings" in terms
     assert "cite GroupLens: F. Maxwell Harper and Joseph A. Konstan (2015), The MovieLens Datasets" in terms
 
 

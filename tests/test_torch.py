@@ -1133,3 +1133,237 @@ def test_weights_have_no_gradient():
     scores, labels, weights = lists()
     with pytest.raises(TypeError, match=r"weights requires a gradient.*weights\.detach\(\)"):
         nr_torch.pairwise_hinge_loss(scores, labels, weights=weights.requires_grad_())
+
+
+# ---------------------------------------------------------------- retrieval
+
+
+PLACES = (torch.tensor([4, 0, 0, 2, 1]), torch.tensor([3, 8, 1, 0, 5]))
+HIDDEN = (torch.tensor([0, 0, 4]), torch.tensor([2, 8, 4]))
+
+
+def embeddings(dtype=torch.float64):
+    """Leaves: queries, items and a bias."""
+    generator = torch.Generator().manual_seed(3)
+    shapes = (5, 3), (9, 3), (9,)
+    return [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for s in shapes]
+
+
+def stored_scores(queries, items, bias, weights, losers, power, reduction):
+    """The loss written with what torch has, from the table of scores."""
+    scores = queries @ items.T + (0 if bias is None else bias)
+    label, negative = (torch.zeros(scores.shape, dtype=bool) for _ in range(2))
+    label[PLACES], negative[HIDDEN] = True, True
+    negative = ~(negative | label)
+    if losers is not None:
+        highest = scores.masked_fill(~negative, -torch.inf).topk(losers).indices
+        negative &= torch.zeros_like(negative).scatter(1, highest, True)
+    each = torch.zeros_like(scores)
+    each[PLACES] = torch.ones(5, dtype=scores.dtype) if weights is None else weights
+    counts = each[:, :, None] * (label[:, :, None] & negative[:, None, :])
+    losses = counts * (1 - scores[:, :, None] + scores[:, None, :]).clamp_min(0) ** power
+    return {"none": losses.sum((1, 2)), "sum": losses.sum(), "mean": losses.sum() / counts.sum()}[reduction]
+
+
+@every_reduction
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("losers", [None, 2])
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 0.0, 2.0, 0.5, 3.0], dtype=torch.float64)], ids=str)
+def test_retrieval_gives_the_values_and_gradients_of_torch_and_of_numbarank(reduction, power, losers, weights):
+    settings = {"power": power, "losers": losers, "reduction": reduction, "weights": weights}
+    for count in (2, 3):
+        inputs = embeddings()[:count]
+        queries, items, bias = [*inputs, None][:3]
+        loss = nr_torch.retrieval_hinge_loss(queries, items, PLACES, bias=bias, exclude=HIDDEN, **settings)
+        expected = stored_scores(queries, items, bias, **settings)
+        upstream = torch.linspace(-2, 3, 5, dtype=torch.float64) if reduction == "none" else doubles(-1.7)[0]
+        mine = backward(loss, inputs, upstream)
+        torch.testing.assert_close([loss, *mine], [expected, *backward(expected, inputs, upstream)])
+        assert all(gradient.any() for gradient in mine)
+        host = [None if tensor is None else array(tensor) for tensor in (queries, items, bias)]
+        options = settings | {"weights": None if weights is None else array(weights), "gradient": array(upstream)}
+        value, gradients = nr.retrieval_hinge_loss_and_grad(*host[:2], PLACES, bias=host[2], exclude=HIDDEN, **options)
+        assert_same(array(loss), value)
+        for gradient, other in zip(mine, gradients, strict=True):
+            np.testing.assert_allclose(array(gradient), other, 1e-12, 1e-12)
+
+
+@every_reduction
+def test_gradients_of_retrieval_are_checked_once_and_refused_twice(reduction):
+    def loss(queries, items, bias):
+        return nr_torch.retrieval_hinge_loss(queries, items, PLACES, bias=bias, power=2, reduction=reduction)
+
+    inputs = embeddings()
+    assert torch.autograd.gradcheck(loss, inputs)
+    gradients = backward(loss(*inputs), inputs, create_graph=True)
+    for mine, other in zip(gradients, backward(loss(*inputs), inputs), strict=True):
+        torch.testing.assert_close(mine.detach(), other, rtol=0, atol=0)
+        with pytest.raises(RuntimeError, match="gradient of retrieval_hinge_loss cannot be differentiated"):
+            mine.sum().backward(retain_graph=True)
+
+
+@every_reduction
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 2)], ids=str)
+def test_only_some_inputs_of_retrieval_require_a_gradient(wanted, reduction):
+    ours, theirs = (
+        [tensor.detach().requires_grad_(i in wanted) for i, tensor in enumerate(embeddings())] for _ in "ab"
+    )
+    loss = nr_torch.retrieval_hinge_loss(*ours[:2], PLACES, exclude=HIDDEN, bias=ours[2], reduction=reduction)
+    loss.sum().backward()
+    stored_scores(*theirs, None, None, 1, reduction).sum().backward()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine.grad is None) == (other.grad is None)
+        if mine.grad is not None:
+            torch.testing.assert_close(mine.grad, other.grad)
+
+
+def test_retrieval_takes_one_pass(monkeypatch):
+    """'mean' and 'sum' compute loss and gradients together, 'none' the gradients later; the loss alone without any."""
+    seen = []
+    for name in ("retrieval_hinge_loss", "retrieval_hinge_loss_and_grad"):
+        function = getattr(nr, name)
+        monkeypatch.setattr(nr, name, lambda *args, f=function, n=name, **named: (seen.append(n), f(*args, **named))[1])
+    queries, items, _ = embeddings()
+    for reduction in REDUCTIONS:
+        nr_torch.retrieval_hinge_loss(queries, items, PLACES, reduction=reduction).sum().backward()
+        both = ["retrieval_hinge_loss"] * (reduction == "none") + ["retrieval_hinge_loss_and_grad"]
+        assert seen == both
+        seen.clear()
+        for context in (torch.no_grad(), torch.inference_mode()):
+            with context:
+                assert not nr_torch.retrieval_hinge_loss(queries, items + 0, PLACES, reduction=reduction).requires_grad
+        nr_torch.retrieval_hinge_loss(queries.detach(), items.detach(), PLACES, reduction=reduction)
+        assert seen == ["retrieval_hinge_loss"] * 3
+        seen.clear()
+
+
+@pytest.mark.parametrize("factor", [float("inf"), -2.5, 0.0])
+def test_a_graph_of_retrieval_that_is_kept_gives_the_same_gradients_again(factor):
+    inputs = embeddings()
+    loss = nr_torch.retrieval_hinge_loss(*inputs[:2], PLACES, bias=inputs[2], power=2) * factor
+    first, second = (backward(loss, inputs, retain_graph=True) for _ in range(2))
+    torch.testing.assert_close(first, second, equal_nan=True)
+
+
+def csr(places):
+    table = torch.zeros(5, 9)
+    table[places] = 1
+    return table.to_sparse_csr()
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
+def test_positives_of_every_kind():
+    queries, items, _ = embeddings()
+    expected = nr_torch.retrieval_hinge_loss(queries, items, PLACES, exclude=HIDDEN)
+    for kind in (csr, lambda places: [part.tolist() for part in places], lambda places: tuple(map(array, places))):
+        loss = nr_torch.retrieval_hinge_loss(queries, items, kind(PLACES), exclude=kind(HIDDEN))
+        torch.testing.assert_close(loss, expected, rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"positives has shape \(5, 9\)"):
+        nr_torch.retrieval_hinge_loss(queries[:2], items, csr(PLACES))
+
+
+@pytest.mark.parametrize("changed", ["queries", "weights", "positives", "exclude"])
+def test_inputs_of_retrieval_changed_in_place_are_noticed(changed):
+    queries, items, _ = embeddings()
+    places, hidden = (tuple(part.clone() for part in pair) for pair in (PLACES, HIDDEN))
+    tensors = {"queries": queries * 1, "positives": places, "exclude": hidden, "weights": torch.ones(5)}
+    loss = nr_torch.retrieval_hinge_loss(items=items, reduction="none", **tensors)
+    tensor = tensors[changed]
+    with torch.no_grad():
+        (tensor[1] if isinstance(tensor, tuple) else tensor).add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.sum().backward()
+
+
+@every_reduction
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float16, pytest.param(torch.bfloat16, marks=needs_bfloat16)], ids=str
+)
+def test_retrieval_in_smaller_types_and_autocast(dtype, reduction):
+    inputs = embeddings(dtype)
+    wide = [tensor.detach().float().requires_grad_() for tensor in inputs]
+
+    def loss(queries, items, bias):
+        return nr_torch.retrieval_hinge_loss(queries, items, PLACES, bias=bias, power=2, reduction=reduction)
+
+    expected = loss(*wide)
+    upstream = torch.full_like(expected, 0.3)
+    gradients = backward(expected, wide, upstream)
+    value = loss(*inputs)
+    torch.testing.assert_close(value, expected.to(dtype))
+    torch.testing.assert_close(backward(value, inputs, upstream.to(dtype)), tuple(g.to(dtype) for g in gradients))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(*inputs)
+    torch.testing.assert_close(value, expected, rtol=0, atol=0)
+    torch.testing.assert_close(backward(value, inputs, upstream), tuple(g.to(dtype) for g in gradients))
+
+
+def test_views_of_queries_and_integer_items():
+    (queries, _, _), items = embeddings(), torch.arange(27).reshape(3, 9).T
+    negative = torch.complex(queries, queries).conj().imag
+    (mine,), (other,) = (
+        backward(nr_torch.retrieval_hinge_loss(given, items, PLACES), [queries]) for given in (negative, -queries)
+    )
+    torch.testing.assert_close(mine, other, rtol=0, atol=0)
+    assert mine.any()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own look
+def test_compiled_functions_break_their_graph_at_retrieval():
+    torch._dynamo.reset()
+    inputs = embeddings()
+
+    def step(queries, items, bias):
+        return nr_torch.retrieval_hinge_loss(queries * 2, items, PLACES, bias=bias) * 3
+
+    mine, expected = torch.compile(step, backend="aot_eager")(*inputs), step(*inputs)
+    torch.testing.assert_close([mine, *backward(mine, inputs)], [expected, *backward(expected, inputs)])
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        torch.compile(step, backend="aot_eager", fullgraph=True)(*inputs)
+
+
+@torch_jit_warns
+def test_transforms_and_forward_mode_of_retrieval_are_refused():
+    queries, items, _ = (tensor.detach() for tensor in embeddings())
+
+    def loss(queries):
+        return nr_torch.retrieval_hinge_loss(queries, items, PLACES)
+
+    for transformed, given in ((torch.func.grad(loss), queries), (torch.func.vmap(loss), queries[None])):
+        with pytest.raises(RuntimeError, match="must override the setup_context staticmethod"):
+            transformed(given)
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
+        loss(torch.autograd.forward_ad.make_dual(queries, queries))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"queries": torch.zeros(5, 3, device="meta")}, TypeError, r"queries is on meta.*pass queries\.cpu\(\)"),
+        ({"bias": torch.zeros(9, device="meta")}, TypeError, r"bias is on meta.*pass bias\.cpu\(\)"),
+        ({"weights": torch.ones(5, device="meta")}, TypeError, r"weights is on meta.*pass weights\.cpu\(\)"),
+        (
+            {"positives": (PLACES[0], PLACES[1].to("meta"))},
+            TypeError,
+            r"positives\[1\] is on meta.*positives\[1\]\.cpu",
+        ),
+        (
+            {"weights": torch.ones(5, requires_grad=True)},
+            TypeError,
+            r"weights requires a gradient.*weights\.detach\(\)",
+        ),
+        ({"items": torch.eye(3).to_sparse()}, TypeError, r"items has the layout torch.sparse_coo.*items\.to_dense\(\)"),
+        ({"items": np.zeros((9, 3))}, TypeError, "items is a ndarray; it must be a torch.Tensor"),
+        ({"items": None}, TypeError, "items is a NoneType; it must be a torch.Tensor"),
+        ({"positives": torch.eye(5, 9)}, TypeError, "positives is a torch.Tensor; it must be a pair of index arrays"),
+        ({"items": torch.zeros(9, 4)}, ValueError, "equally long"),
+        ({"reduction": "average"}, ValueError, "reduction is 'average'"),
+        ({"losers": 0}, ValueError, "losers is 0"),
+    ],
+    ids=str,
+)
+def test_what_retrieval_refuses(change, error, words):
+    queries, items, _ = embeddings()
+    with pytest.raises(error, match=words):
+        nr_torch.retrieval_hinge_loss(**{"queries": queries, "items": items, "positives": PLACES} | change)

@@ -14,7 +14,7 @@ from numbarank._arguments.words import blaming, name_of, type_name
 from numbarank._packages import is_a, package_of
 
 _DLPACK_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu"}  # 3 is host memory that a GPU can reach
-_FOR_TORCH = "numbarank.torch.margin_ranking_loss or numbarank.torch.pairwise_hinge_loss"
+_FOR_TORCH = "the losses of numbarank.torch"
 _FROM_PYTHON = (numbers.Number, np.generic, list, tuple)
 _IN_LISTS = (*_FROM_PYTHON, np.ndarray)
 

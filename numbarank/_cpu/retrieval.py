@@ -1,8 +1,8 @@
 """Queries and items: scores tile by tile, from NumPy's products, and one compiled pass over each tile."""
 
+import functools
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from numbarank._cpu import few_winners, sorting, threads
@@ -10,11 +10,10 @@ from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.exact import sum_rounded_once
 from numbarank._cpu.few_winners import Row, Written
 from numbarank._cpu.memory import are_given, moved, pointer_into, pointers, size_of
-from numbarank._cpu.sorting import number_of_key, part_of, sort_key, sort_keys
-from numbarank._cpu.tasks import ONE_THREAD, launcher, run_tasks
+from numbarank._cpu.sorting import number_of_key, sort_key, sort_keys
 
 LONGEST = 2**31 - 1  # queries and items are numbered with 32 bits
-PARALLEL_FROM = 32_768  # scores of a tile
+PARALLEL_FROM, PIECES = 2**21, 16  # scores of a tile, and its parts that threads take
 WITHOUT, ACTIVE, INVALID = range(3)
 
 
@@ -48,9 +47,7 @@ class Work(NamedTuple):
     wants_gradient: Any
     winner_places: Any
     candidate_places: Any
-    size: Any
     sorter: Any
-    chunks: Any
 
 
 @part
@@ -101,25 +98,18 @@ def _pass_over_query(work, workspace, query):
         )
 
 
-@part
-def _pass_over_chunk(work, chunk):
-    (block,) = moved((work.tile.block,), chunk * work.size)
-    workspace = few_winners.workspace(block, work.winner_places, work.candidate_places, work.tile.scores)
-    first, last = part_of(0, work.queries, chunk, work.chunks)
-    for query in range(first, last):
-        _pass_over_query(work, workspace, query)
-
-
 def _pass(
     scores, bias, offsets, winners, weights, hidden_offsets, hidden, kept, factors, losses, states, block, items,
-    margin, is_squared, wants_gradient, winner_places, candidate_places, sorter, chunks, launch,
+    margin, is_squared, wants_gradient, winner_places, candidate_places, sorter,
 ):  # fmt: skip
     tile = Tile(scores, bias, offsets, winners, weights, hidden_offsets, hidden, kept, factors, losses, states, block)
     work = Work(
         pointers(tile), are_given(tile), size_of(losses), items, size_of(factors), margin, is_squared, wants_gradient,
-        winner_places, candidate_places, size_of(block) // chunks, sorter, chunks,
+        winner_places, candidate_places, sorter,
     )  # fmt: skip
-    run_tasks(_pass_over_chunk, work, chunks, launch)
+    workspace = few_winners.workspace(work.tile.block, winner_places, candidate_places, work.tile.scores)
+    for query in range(work.queries):
+        _pass_over_query(work, workspace, query)
 
 
 _GIVEN = ("bias", "offsets", "winners", "weights", "hidden_offsets", "hidden", "kept", "factors")
@@ -130,24 +120,27 @@ _pass_loop = CompiledLoop("retrieval", _pass, _GIVEN)
 
 
 class Plan(NamedTuple):
-    """How many queries a tile has, and what is needed for one after the other."""
+    """How many queries a tile has, what is needed for one after the other, and a workspace for each thread."""
 
     rows: int
-    chunks: int
-    launch: int
     scores: np.ndarray
     states: np.ndarray
-    block: np.ndarray
+    blocks: np.ndarray
+
+    def share(self, count, function):
+        """Call a function for parts of so many queries of a tile, and the workspace of the thread that takes each."""
+        step = count if len(self.blocks) == 1 else -(-count // PIECES)
+        pieces = [slice(start, min(start + step, count)) for start in range(0, count, step)]
+        threads.share(pieces, lambda piece, worker: function(piece, self.blocks[worker]), len(self.blocks))
 
 
 def _plan(retrieval, workspace):
     """Return the plan for tiles that take about so much memory with the workspaces, each of so many float64 numbers."""
     queries, items, dtype = len(retrieval.queries), len(retrieval.items), retrieval.queries.dtype
-    chunks = numba.get_num_threads() if threads.may_run_parallel() else 1
-    rows = max(1, min(queries, (retrieval.memory - chunks * workspace * 8) // (items * dtype.itemsize)))
-    chunks = min(chunks, rows) if rows * items >= PARALLEL_FROM else 1
-    scores, states = np.empty((rows, items), dtype), np.empty(rows, np.int8)
-    return Plan(rows, chunks, launcher() if chunks > 1 else ONE_THREAD, scores, states, np.empty(chunks * workspace))
+    workers = threads.count()
+    rows = max(1, min(queries, (retrieval.memory - workers * workspace * 8) // (items * dtype.itemsize)))
+    workers = min(workers, rows) if rows * items >= PARALLEL_FROM else 1
+    return Plan(rows, np.empty((rows, items), dtype), np.empty(rows, np.int8), np.empty((workers, workspace)))
 
 
 def run(retrieval, wants_each, results):
@@ -177,23 +170,25 @@ def _run_tiles(retrieval, losses, sums):
         some = slice(first, first + plan.rows)
         tile = _scores(retrieval, some, plan)
         states = plan.states[: len(tile)]
-        _pass_over_tile(retrieval, some, tile, losses[some], states, sums.are_wanted, places, plan)
+        arguments = retrieval, first, tile, losses, states, sums.are_wanted, places
+        plan.share(len(tile), functools.partial(_pass_over_queries, *arguments))
         if INVALID in states:
             return first + int(np.argmax(states == INVALID))
         sums.add(some, tile, ACTIVE in states)
     return -1
 
 
-def _pass_over_tile(retrieval, some, tile, losses, states, wants_gradient, places, plan):
-    """Fill the losses and states of some queries; turn their scores into the gradient by these where it is wanted."""
+def _pass_over_queries(retrieval, first, tile, losses, states, wants_gradient, places, piece, block):
+    """Fill the losses and states of some queries of a tile; turn their scores into the gradient by these if wanted."""
     bias, weights, factors = retrieval.bias, retrieval.weights, np.atleast_1d(retrieval.factors)
     positives, hidden, dtype = retrieval.positives, retrieval.hidden, tile.dtype
+    some = slice(first + piece.start, first + piece.stop)
     _pass_loop(
-        dtype, tile.reshape(-1), np.empty(0, dtype) if bias is None else bias, positives.offsets[some.start :],
+        dtype, tile[piece].reshape(-1), np.empty(0, dtype) if bias is None else bias, positives.offsets[some.start :],
         positives.items, np.empty(0) if weights is None else weights, hidden.offsets[some.start :], hidden.items,
-        retrieval.kept[some], factors[some] if len(factors) > 1 else factors, losses, states, plan.block,
-        tile.shape[1], dtype.type(retrieval.margin), retrieval.power == 2, wants_gradient, *places, sorting.sorter(),
-        plan.chunks, plan.launch,
+        retrieval.kept[some], factors[some] if len(factors) > 1 else factors, losses[some], states[piece],
+        block, tile.shape[1], dtype.type(retrieval.margin), retrieval.power == 2, wants_gradient, *places,
+        sorting.sorter(),
     )  # fmt: skip
 
 
@@ -273,9 +268,7 @@ class BestWork(NamedTuple):
     skip: Any
     ceiling: Any
     places: Any
-    size: Any
     sorter: Any
-    chunks: Any
 
 
 class Sorted(NamedTuple):
@@ -352,25 +345,17 @@ def _best_of_query(work, workspace, query):
         tile.indices[query * work.wanted + k], tile.best[query * work.wanted + k] = index, score
 
 
-@part
-def _best_of_chunk(work, chunk):
-    (block,) = moved((work.tile.block,), chunk * work.size)
-    workspace = _sorted_workspace(block, work.places, work.tile.scores)
-    first, last = part_of(0, work.queries, chunk, work.chunks)
-    for query in range(first, last):
-        _best_of_query(work, workspace, query)
-
-
 def _best(
     scores, bias, offsets, positives, hidden_offsets, hidden, indices, best, states, block, items, wanted, skip,
-    ceiling, places, sorter, chunks, launch,
+    ceiling, places, sorter,
 ):  # fmt: skip
     tile = Best(scores, bias, offsets, positives, hidden_offsets, hidden, indices, best, states, block)
     work = BestWork(
-        pointers(tile), are_given(tile), size_of(states), items, wanted, skip, ceiling, places,
-        size_of(block) // chunks, sorter, chunks,
+        pointers(tile), are_given(tile), size_of(states), items, wanted, skip, ceiling, places, sorter,
     )  # fmt: skip
-    run_tasks(_best_of_chunk, work, chunks, launch)
+    workspace = _sorted_workspace(work.tile.block, places, work.tile.scores)
+    for query in range(work.queries):
+        _best_of_query(work, workspace, query)
 
 
 _best_loop = CompiledLoop("highest scores", _best, ("bias", "offsets", "positives", "hidden_offsets", "hidden"))
@@ -394,19 +379,20 @@ def highest_scores(retrieval, wanted, skip, ceiling):
         tile = _scores(retrieval, some, plan)
         states, shape = plan.states[: len(tile)], (len(tile), found)
         some_indices, some_scores = np.empty(shape, np.int64), np.empty(shape, dtype)
-        _best_of_tile(retrieval, some, tile, some_indices, some_scores, states, skip, ceiling, places, plan)
+        arguments = retrieval, first, tile, some_indices, some_scores, states, skip, ceiling, places
+        plan.share(len(tile), functools.partial(_best_of_queries, *arguments))
         if INVALID in states:
             return indices, scores, first + int(np.argmax(states == INVALID))
         indices[some, :found], scores[some, :found] = some_indices, some_scores
     return indices, scores, -1
 
 
-def _best_of_tile(retrieval, some, tile, indices, scores, states, skip, ceiling, places, plan):
-    """Fill the indices, scores and states of some queries."""
-    bias, positives, hidden = retrieval.bias, retrieval.positives, retrieval.hidden
+def _best_of_queries(retrieval, first, tile, indices, scores, states, skip, ceiling, places, piece, block):
+    """Fill the indices, scores and states of some queries of a tile."""
+    bias, positives, hidden, start = retrieval.bias, retrieval.positives, retrieval.hidden, first + piece.start
     _best_loop(
-        tile.dtype, tile.reshape(-1), np.empty(0, tile.dtype) if bias is None else bias,
-        positives.offsets[some.start :], positives.items, hidden.offsets[some.start :], hidden.items,
-        indices.reshape(-1), scores.reshape(-1), states, plan.block, tile.shape[1], indices.shape[1], skip, ceiling,
-        places, sorting.sorter(), plan.chunks, plan.launch,
+        tile.dtype, tile[piece].reshape(-1), np.empty(0, tile.dtype) if bias is None else bias,
+        positives.offsets[start:], positives.items, hidden.offsets[start:], hidden.items, indices[piece].reshape(-1),
+        scores[piece].reshape(-1), states[piece], block, tile.shape[1], indices.shape[1], skip, ceiling, places,
+        sorting.sorter(),
     )  # fmt: skip

@@ -4,9 +4,11 @@ A fork takes along no threads, so a child stays serial if its parent had started
 hooks. Those of C code may not, but the process id tells. Of forks before this module was imported, Linux tells.
 """
 
+import collections
 import functools
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numba
 from numba.np.ufunc import parallel
@@ -21,6 +23,42 @@ def may_run_parallel():
     if _pool_is_lost or layer() is None or numba.get_num_threads() == 1:
         return False
     return layer() != "workqueue" or _is_only_thread()
+
+
+def count():
+    """Return how many threads a call may use."""
+    return 1 if layer() is None else numba.get_num_threads()
+
+
+def share(pieces, function, count):
+    """Call ``function(piece, worker)`` for all pieces on up to so many threads of Python's, this one among them.
+
+    Nobody waits for a thread that gets no core in time, as one of numba's pool would be waited for: where NumPy has
+    multiplied matrices, its own threads keep their cores busy for a while.
+    """
+    todo = collections.deque(pieces)
+
+    def work(worker):
+        while True:
+            try:
+                piece = todo.popleft()
+            except IndexError:
+                return
+            function(piece, worker)
+
+    pool = ThreadPoolExecutor(max(count - 1, 1))
+    try:
+        others = [pool.submit(work, worker) for worker in range(1, count)]
+    except RuntimeError:  # there are no more threads, or Python shuts down
+        others = []
+    try:
+        work(0)
+    finally:
+        todo.clear()
+        pool.shutdown(wait=False, cancel_futures=True)
+        begun = wait(other for other in others if not other.cancelled())
+    for other in begun.done:
+        other.result()
 
 
 @functools.cache

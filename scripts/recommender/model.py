@@ -19,7 +19,7 @@ USERS_PER_STEP = 128
 
 
 class Adagrad:
-    """Gradient descent that divides each step by the root of the squared gradients so far.
+    """Gradient descent that divides the step of each row by the root of its mean squared gradients so far.
 
     References
     ----------
@@ -29,12 +29,14 @@ class Adagrad:
     def __init__(self, parameters, learning_rate=LEARNING_RATE):
         self.parameters = parameters
         self.learning_rate = learning_rate
-        self.squares = np.full_like(parameters, 1e-8)
+        self.squares = np.full(len(parameters), 1e-8, parameters.dtype)
 
     def step(self, gradient, rows=slice(None)):
-        """Update the given rows of the parameters in place."""
-        self.squares[rows] += gradient**2
-        self.parameters[rows] -= self.learning_rate * gradient / np.sqrt(self.squares[rows])
+        """Update the given rows of the parameters in place, and overwrite the gradient."""
+        by_row = gradient.reshape(len(gradient), -1)
+        self.squares[rows] += np.einsum("ij,ij->i", by_row, by_row) / by_row.shape[1]
+        by_row *= (self.learning_rate / np.sqrt(self.squares[rows]))[:, None]
+        self.parameters[rows] -= by_row.reshape(gradient.shape)
 
 
 class Recommender:

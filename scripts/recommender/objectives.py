@@ -45,16 +45,24 @@ class Rows:
         return Rows(indptr, self.indices[np.arange(indptr[-1]) + np.repeat(firsts - indptr[:-1], counts)])
 
 
+def user_weights(split):
+    """Return what a pair of each user counts: less for those who liked much, whom nobody wants to rule the films."""
+    counts = np.maximum(np.count_nonzero(split.liked, axis=1), 1)
+    return np.sqrt(counts.mean() / counts).astype(np.float32)
+
+
 class HardestPairs:
     """Each liked film against the highest-scoring films, so many, that the user has not rated.
 
     Calling it with a recommender and some users returns the gradients by the users' embeddings, the films' and the
-    bias, and the `PairTotals`. The pairs of a liked film share the weight of one, whatever their number.
+    bias, and the `PairTotals`. The pairs of a liked film share the weight of one, whatever their number, and the users'
+    weights are in the gradients.
     """
 
     def __init__(self, split, margin, losers):
         self.liked, self.disliked = Rows.of(split.liked), Rows.of(split.rated & ~split.liked)
         self.losers = losers
+        self.weights = user_weights(split)
         self.unrated_counts = np.minimum(losers, np.count_nonzero(~split.rated, axis=1))
         self.margin = margin
 
@@ -71,7 +79,7 @@ class HardestPairs:
             margin=self.margin,
             losers=self.losers,
             reduction="none",
-            gradient=1 / np.maximum(counts, 1),
+            gradient=self.weights[users] / np.maximum(counts, 1),
         )
         seconds = time.perf_counter() - start
         return gradients, PairTotals(float(losses.sum()), int(np.diff(liked.indptr) @ counts), None, seconds)
@@ -81,11 +89,16 @@ class ScoredPairs:
     """Pairs whose loss is taken from stored scores; to be called as `HardestPairs` is.
 
     ``by_scores`` takes some users and their scores, of shape (users, films), and returns the gradient of the summed
-    loss by these scores, and the `PairTotals`.
+    loss by these scores, without the users' weights, and the `PairTotals`.
     """
+
+    def __init__(self, split):
+        self.liked = split.liked
+        self.weights = user_weights(split)
 
     def __call__(self, recommender, users):
         gradient, totals = self.by_scores(users, recommender.scores(users))
+        gradient *= self.weights[users, None]
         return recommender.gradients(users, gradient), totals
 
 
@@ -93,7 +106,7 @@ class SampledPairs(ScoredPairs):
     """Each liked film against the highest-scoring of a few random films that the user has not rated."""
 
     def __init__(self, split, margin, negatives, device, rng):
-        self.liked = split.liked
+        super().__init__(split)
         self.unrated_films = np.nonzero(~split.rated)[1].astype(np.int32)
         self.unrated_counts = np.count_nonzero(~split.rated, axis=1)
         self.unrated_starts = np.cumsum(self.unrated_counts) - self.unrated_counts
@@ -133,7 +146,7 @@ class AllPairs(ScoredPairs):
     """
 
     def __init__(self, split, margin):
-        self.liked = split.liked
+        super().__init__(split)
         self.takes_part = split.liked | ~split.rated
         self.margin = margin
 

@@ -38,8 +38,8 @@ def implicit_methods():
         return fit_implicit(personalised, split, seed, factors=factors, learning_rate=rate, iterations=passes)
 
     return [
-        Method("implicit BPR", grid(factors=(32, 64), rate=(0.003, 0.01), passes=(100, 300)), fit_bpr),
-        Method("implicit ALS", grid(factors=(32, 64, 128), decay=(10, 30, 50), alpha=(1, 10)), fit_als),
+        Method("implicit BPR", grid(factors=(64,), rate=(0.003, 0.01), passes=(100, 300)), fit_bpr),
+        Method("implicit ALS", grid(factors=(64, 128), decay=(10, 30, 50), alpha=(1, 10)), fit_als),
     ]
 
 
