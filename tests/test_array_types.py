@@ -357,6 +357,9 @@ class Stream(int):
 
     owner = None
 
+    def synchronize(self):
+        """All that was queued has run."""
+
 
 @pytest.fixture
 def driver(cuda, monkeypatch):
