@@ -70,11 +70,11 @@ class ListResults(NamedTuple):
 class Retrieval(NamedTuple):
     """What is read of queries and items.
 
-    ``queries``, ``items`` and ``bias``, which may be None, are arrays of the compute dtype. ``positives`` and
-    ``hidden`` name places in the table of queries and items, each once and sorted: ``hidden`` those that are no
-    negatives although they are no positives. ``weights`` beside the positives is a float64 array or None. A query's
-    positives meet the ``kept`` highest of its negatives. Gradients are multiplied by ``factors``: one for all queries,
-    or one for each.
+    ``queries``, ``items`` and ``bias``, which may be None, are arrays of the compute dtype; all else but ``factors`` is
+    in host memory on every device. ``positives`` and ``hidden`` name places in the table of queries and items, each
+    once and sorted: ``hidden`` those that are no negatives although they are no positives. ``weights`` beside the
+    positives is a float64 array or None. A query's positives meet the ``kept`` highest of its negatives. Gradients are
+    multiplied by ``factors``: a float, or a float64 array with a number for each query (on a device also without axes).
     """
 
     queries: Any
@@ -137,6 +137,29 @@ class GroupsBackend(Protocol):
         The loss has a dtype: one number for each group if ``wants_each``, or else an array without axes. The row is
         the first one with a score, label or weight that cannot be computed with, and nothing was written then; or -1.
         On a device it is always -1, and the loss and gradients of such a group are NaN.
+        """
+
+
+class RetrievalBackend(Protocol):
+    """The module ``retrieval`` of a backend."""
+
+    LONGEST: int
+
+    @staticmethod
+    def run(retrieval, wants_each, results) -> Any:
+        """Pass over the scores of all queries, fill the results and return the loss and the first invalid query.
+
+        The loss is float64: one number for each query if ``wants_each``, or else their sum, without axes. The query is
+        the first one with a score that is NaN or infinite, and then the results are not complete; or -1. On a device
+        it is always -1, and the loss and gradients of such a query are NaN.
+        """
+
+    @staticmethod
+    def highest_scores(retrieval, wanted, skip, ceiling) -> Any:
+        """Return items and scores, the highest of each query, and the first invalid query.
+
+        Where there are not so many they are -1 and -inf. The first ``skip`` are left out, and those above ``ceiling``
+        times the score of the best positive. On a device an invalid query has -1 and NaN.
         """
 
 

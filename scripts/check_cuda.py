@@ -10,6 +10,7 @@ on few pairs, where no goal of speed counts. numba's CUDA simulator (NUMBA_ENABL
 import argparse
 import functools
 import importlib
+import importlib.util
 import itertools
 import json
 import os
@@ -233,6 +234,28 @@ def list_parity(effort, sweep):
         same = all((np.abs(a - b) <= tolerance * size).all() for a, b, size in zip(cpu, cuda, sizes, strict=True))
         met = "" if losers is None else f", losers {losers}"
         yield Check(f"lists as on the CPU, {dtype}, power {power}{met}", f"{len(lengths)} lists", same)
+
+
+def retrieval_parity(effort, sweep):
+    """Compare losses, gradients and hard negatives of queries and items, of which the scores are exact."""
+    if importlib.util.find_spec("cupy") is None:
+        yield Check("queries and items as on the CPU", "CuPy is not installed", None)
+        return
+    rng = np.random.default_rng(0)
+    tables = [rng.integers(-8, 9, shape) / 8 for shape in ((50, 8), (2_000, 8))]
+    positives = np.arange(150) % 50, rng.permutation(2_000)[:150]
+    for dtype, power, losers in itertools.product(("float32", "float64"), (1, 2), (None, 0.1)):
+        settings = {"power": power, "losers": losers, "reduction": "none", "memory": 2**17}
+        results = []
+        for device in ("cpu", "cuda"):
+            given = [nr.tensor(table.astype(dtype), device=device) for table in tables]
+            loss, gradients = nr.retrieval_hinge_loss_and_grad(*given, positives, **settings)
+            best = nr.hard_negatives(*given, 10, positives=positives)
+            results.append([nr.Tensor(result).cpu().numpy() for result in (loss, *gradients, *best)])
+        tolerance = 1e-12 if dtype == "float64" else 1e-5
+        same = all((np.abs(a - b) <= tolerance * np.abs(a).max()).all() for a, b in zip(*results, strict=True))
+        met = "" if losers is None else f", losers {losers}"
+        yield Check(f"queries and items as on the CPU, {dtype}, power {power}{met}", "50 queries, 2,000 items", same)
 
 
 # ---------------------------------------------------------------- arrays of other packages
@@ -516,6 +539,7 @@ def write(path, where, checks, rows):
 PARTS = {
     "parity": parity,
     "lists": list_parity,
+    "retrieval": retrieval_parity,
     "packages": packages,
     "tests": tests,
     "sanitizers": sanitizers,

@@ -3,6 +3,7 @@
 import collections
 import functools
 import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -104,6 +105,24 @@ def cpu(device):
 def cuda(device):
     """For tests about device arrays."""
     return device
+
+
+@pytest.fixture(scope="module")
+def products(device):
+    """For tests with matrix products: without CuPy, NumPy computes those of device arrays."""
+    with pytest.MonkeyPatch.context() as patch:
+        if device == "cuda" and importlib.util.find_spec("cupy") is None:
+            module = importlib.import_module("numbarank._cuda.products")
+            patch.setattr(module, "check", lambda: None)
+            patch.setattr(module, "matmul", product_on_host)
+        yield
+
+
+def product_on_host(a, b, out, stream, transpose_a=False, transpose_b=False):
+    to_host = importlib.import_module("numbarank._cuda.arrays").to_host
+    a, b = to_host(a), to_host(b)
+    with np.errstate(all="ignore"):
+        out.copy_to_device(np.matmul(a.T if transpose_a else a, b.T if transpose_b else b), stream=stream)
 
 
 @pytest.fixture(scope="session")

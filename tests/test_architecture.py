@@ -30,7 +30,7 @@ LAYERS = {
     "_hinge": (set(), set()),
     "_dispatch": ({"_cpu", "_cuda"}, set()),
     "_cpu": ({"_contract", "_exact", "_hinge", "_precision"}, {"numpy", "numba", "llvmlite"}),
-    "_cuda": ({"_contract", "_exact", "_hinge", "_packages", "_precision"}, {"numpy", "numba", "llvmlite"}),
+    "_cuda": ({"_contract", "_exact", "_hinge", "_packages", "_precision"}, {"numpy", "numba", "llvmlite", "cupy"}),
     "torch": (None, {"numpy", "torch", "ml_dtypes"}),
     "dask": (None, {"numpy", "dask", "numba"}),
     "objectives": (None, {"numpy"}),
@@ -124,7 +124,7 @@ def parameters(function):
     ]
 
 
-@pytest.mark.parametrize("name", ["ArraysBackend", "PairsBackend", "GroupsBackend"])
+@pytest.mark.parametrize("name", ["ArraysBackend", "PairsBackend", "GroupsBackend", "RetrievalBackend"])
 def test_the_backends_keep_the_contract(device, name):
     contract = getattr(importlib.import_module("numbarank._contract"), name)
     module = importlib.import_module(f"numbarank._{device}.{name.removesuffix('Backend').lower()}")
@@ -225,9 +225,9 @@ def test_the_reliability_page_names_tests_that_exist():
 def test_the_emulated_driver_runs_tests_that_exist():
     root = PACKAGE.parent
     script = (root / ".ci" / "emulate").read_text()
-    names = re.search(r"kernels=\(tests/test_\{(.*)\}\.py\)", script)[1].split(",")
+    names = ",".join(re.findall(r"=\(tests/test_\{(.*)\}\.py\)", script)).split(",")
     tests = "\n".join((root / f"tests/test_{name}.py").read_text() for name in names)
-    chosen = re.findall(r'^(?:pairs|lists|highest|others|memory|each)="(.*)"$', script, re.MULTILINE)
+    chosen = re.findall(r'^(?:pairs|lists|highest|others|memory|each|tables)="(.*)"$', script, re.MULTILINE)
     words = set(re.findall(r"\w+_\w+", " ".join(chosen)))
     assert len(words) > 15
     assert not [word for word in words if not re.search(rf"def test\w*{word}|def {word}", tests)]

@@ -357,6 +357,9 @@ class Stream(int):
 
     owner = None
 
+    def synchronize(self):
+        """All that was queued has run."""
+
 
 @pytest.fixture
 def driver(cuda, monkeypatch):
@@ -507,6 +510,24 @@ def test_the_loss_has_the_first_array_type_and_each_gradient_its_inputs(driver, 
         assert type(loss) is type(gradients[0]) is expected
         assert type(gradients[1]) is (type(x2) if expected is not nr.Tensor else expected)
         assert type(nr.margin_ranking_loss(x1, x2, y)) is expected
+
+
+@simulated
+@pytest.mark.usefixtures("products")
+def test_retrieval_stays_in_the_package_and_on_its_stream(products, driver, either):
+    queries, items, bias = np.array([[1.0], [2.0]]), np.array([[3.0], [2.5], [1.0]]), np.array([0.5, 0.0, 0.0])
+    given, positives = [either.Array(a.copy()) for a in (queries, items, bias)], ([0, 1], [1, 2])
+    loss, gradients = nr.retrieval_hinge_loss_and_grad(*given[:2], positives, bias=given[2], losers=1)
+    expected, others = nr.retrieval_hinge_loss_and_grad(queries, items, positives, bias=bias, losers=1)
+    best, negatives = (
+        nr.hard_negatives(*arrays[:2], 2, positives=positives, bias=arrays[2])
+        for arrays in (given, (queries, items, bias))
+    )
+    for found, other in zip((loss, *gradients, *best), (expected, *others, *negatives), strict=True):
+        assert type(found) is either.Array
+        assert_same(found.array, np.asarray(other))
+    assert set(launches(driver.log)) == {either.current_stream}
+    assert not waits(driver.log)
 
 
 @simulated

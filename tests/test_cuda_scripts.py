@@ -57,4 +57,4 @@ def test_a_part_that_is_unknown_is_refused():
     command = [sys.executable, SCRIPTS / "check_cuda.py", "--parts", "parity,speed"]
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 2
-    assert "unknown: speed; known: parity, lists, packages" in finished.stderr
+    assert "unknown: speed; known: parity, lists, retrieval, packages" in finished.stderr

@@ -4,11 +4,13 @@ import numba
 import numpy as np
 import pytest
 import reference
-from helpers import FLOATS, assert_bits
+from helpers import FLOATS, SIMULATOR, assert_bits, host, put
 
 import numbarank as nr
 
-pytestmark = pytest.mark.usefixtures("cpu")
+pytestmark = pytest.mark.usefixtures("products")
+on_cpu = pytest.mark.usefixtures("cpu")
+on_cuda = pytest.mark.usefixtures("cuda")
 
 
 def embeddings(queries, items, dtype="f8", seed=0, spread=2):
@@ -21,93 +23,109 @@ def entries(queries, items, count, seed=0):
     return tuple(np.divmod(np.random.default_rng(seed).permutation(queries * items)[:count], items))
 
 
-def check(queries, items, k, bias=None, memory=2**26, **settings):
+@pytest.fixture(scope="module")
+def best(device):
+    """The function with arrays of the host's in and out, computed on the device."""
+
+    def called(queries, items, k, bias=None, **settings):
+        given = put(np.asarray(queries), device), put(np.asarray(items), device)
+        found = nr.hard_negatives(*given, k, bias=None if bias is None else put(bias, device), **settings)
+        return tuple(map(host, found))
+
+    return called
+
+
+def check(best, queries, items, k, bias=None, memory=2**26, **settings):
     scores = queries @ items.T + (0 if bias is None else bias)
     expected = reference.best_negatives(scores, k, **settings)
-    found = nr.hard_negatives(queries, items, k, bias=bias, memory=memory, **settings)
+    found = best(queries, items, k, bias=bias, memory=memory, **settings)
     assert_bits(found[0], expected[0])
     assert_bits(found[1] + 0, expected[1] + 0)
     return found
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("k", [1, 2, 60, 130])
-@pytest.mark.parametrize("skip", [0, 1, 50, 200])
-def test_against_a_sort(k, skip, dtype):
-    queries, items = embeddings(6, 97, dtype)
-    positives, exclude = entries(5, 97, 20), entries(6, 97, 50, 1)
-    bias = (np.arange(97) % 5 / 8).astype(dtype)
-    check(queries, items, k, skip=skip)
-    check(queries, items, k, skip=skip, positives=positives)
-    check(queries, items, k, skip=skip, positives=positives, exclude=exclude, bias=bias)
-    check(queries, items, k, skip=skip, positives=positives, ceiling=0.75, memory=1)
+@pytest.mark.parametrize("k", [2, 33] if SIMULATOR else [1, 2, 60, 130])
+@pytest.mark.parametrize("skip", [0, 5] if SIMULATOR else [0, 1, 50, 200])
+def test_against_a_sort(k, skip, dtype, best):
+    count = 29 if SIMULATOR else 97
+    queries, items = embeddings(6, count, dtype)
+    positives, exclude = entries(5, count, 20), entries(6, count, 50, 1)
+    bias = (np.arange(count) % 5 / 8).astype(dtype)
+    check(best, queries, items, k, skip=skip)
+    check(best, queries, items, k, skip=skip, positives=positives)
+    check(best, queries, items, k, skip=skip, positives=positives, exclude=exclude, bias=bias)
+    check(best, queries, items, k, skip=skip, positives=positives, ceiling=0.75, memory=1)
 
 
-@pytest.mark.parametrize("k", [1, 50, 3_000])
-def test_many_items(k):
+@pytest.mark.parametrize("k", [1, 50] if SIMULATOR else [1, 50, 3_000])
+def test_many_items(k, best):
+    count = 101 if SIMULATOR else 7_001
     for dtype, spread in (("f4", 2), ("f8", 500)):
-        queries, items = embeddings(4, 7_001, dtype, 2, spread)
-        check(queries, items, k, positives=entries(4, 7_001, 99), skip=10)
+        queries, items = embeddings(4, count, dtype, 2, spread)
+        check(best, queries, items, k, positives=entries(4, count, 99), skip=10)
 
 
-@pytest.mark.parametrize("values", [np.arange(9_000.0), -np.arange(9_000.0), np.zeros(9_000)])
-def test_sorted_scores(values):
-    for k in (1, 700, 8_999):
-        check(np.ones((1, 1)), values[:, None], k)
+@pytest.mark.parametrize("step", [1.0, -1.0, 0.0])
+def test_sorted_scores(step, best):
+    count = 90 if SIMULATOR else 9_000
+    for k in (1, 7, 89) if SIMULATOR else (1, 700, 8_999):
+        check(best, np.ones((1, 1)), step * np.arange(count)[:, None], k)
 
 
-def test_ties_go_to_the_lower_index():
-    indices, scores = nr.hard_negatives([[1.0]], [[0.0], [1.0], [-0.0], [1.0], [0.0]], 4)
+def test_ties_go_to_the_lower_index(best):
+    indices, scores = best([[1.0]], [[0.0], [1.0], [-0.0], [1.0], [0.0]], 4)
     assert_bits(indices, np.array([[1, 3, 0, 2]]))
     assert_bits(scores + 0, np.array([[1.0, 1.0, 0.0, 0.0]]))
 
 
-def test_fewer_than_k():
-    indices, scores = nr.hard_negatives(np.ones((2, 1), "f4"), [[3], [4]], 3, positives=([0, 1, 1], [1, 0, 1]))
+def test_fewer_than_k(best):
+    indices, scores = best(np.ones((2, 1), "f4"), [[3], [4]], 3, positives=([0, 1, 1], [1, 0, 1]))
     assert_bits(indices, np.array([[0, -1, -1], [-1, -1, -1]]))
     assert_bits(scores, np.array([[3, -np.inf, -np.inf], [-np.inf] * 3]))
 
 
 @pytest.mark.parametrize("shapes", [((0, 3), (5, 3)), ((4, 3), (0, 3))])
-def test_nothing(shapes):
-    indices, scores = nr.hard_negatives(*map(np.ones, shapes), 2)
+def test_nothing(shapes, best):
+    indices, scores = best(*map(np.ones, shapes), 2)
     assert indices.shape == scores.shape == (shapes[0][0], 2)
     assert (indices == -1).all() and (scores == -np.inf).all()
 
 
-def test_a_ceiling_is_a_share_of_the_best_positive():
+def test_a_ceiling_is_a_share_of_the_best_positive(best):
     items = np.array([[10.0], [9.6], [9.5], [9.4], [20.0], [2.0]])
     positives = [0, 0], [0, 5]  # the best of them has 10
-    indices, _ = nr.hard_negatives([[1.0]], items, 3, positives=positives, ceiling=0.95)
+    indices, _ = best([[1.0]], items, 3, positives=positives, ceiling=0.95)
     assert_bits(indices, np.array([[2, 3, -1]]))  # equal to the ceiling stays
-    indices, _ = nr.hard_negatives([[1.0]], items, 2, positives=positives, ceiling=0.95, skip=1)
+    indices, _ = best([[1.0]], items, 2, positives=positives, ceiling=0.95, skip=1)
     assert_bits(indices, np.array([[3, -1]]))  # skip counts what the ceiling leaves
-    indices, _ = nr.hard_negatives([[1.0]], items, 1, positives=positives, ceiling=2.0)
+    indices, _ = best([[1.0]], items, 1, positives=positives, ceiling=2.0)
     assert_bits(indices, np.array([[4]]))
 
 
-def test_a_ceiling_below_zero():
+def test_a_ceiling_below_zero(best):
     """0.5 times -4 is -2, above the positive itself."""
-    indices, _ = nr.hard_negatives([[1.0]], [[-4.0], [-1.0], [-2.0], [-3.0]], 3, positives=([0], [0]), ceiling=0.5)
+    indices, _ = best([[1.0]], [[-4.0], [-1.0], [-2.0], [-3.0]], 3, positives=([0], [0]), ceiling=0.5)
     assert_bits(indices, np.array([[2, 3, -1]]))
 
 
-def test_a_query_without_positives_has_no_ceiling():
+def test_a_query_without_positives_has_no_ceiling(best):
     queries, items = np.ones((2, 1)), np.array([[1.0], [5.0]])
-    indices, _ = nr.hard_negatives(queries, items, 2, positives=([0], [0]), ceiling=1.0)
+    indices, _ = best(queries, items, 2, positives=([0], [0]), ceiling=1.0)
     assert_bits(indices, np.array([[-1, -1], [1, 0]]))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_dtypes(dtype):
+def test_dtypes(dtype, best):
     queries, items = embeddings(3, 50, dtype)
-    indices, scores = nr.hard_negatives(queries, items, 9)
+    indices, scores = best(queries, items, 9)
     wide = queries.astype("f4") @ items.astype("f4").T if dtype.itemsize < 8 else queries @ items.T
     expected = reference.best_negatives(wide, 9)
     assert_bits(indices, expected[0])
     assert_bits(scores + 0, expected[1].astype(dtype) + 0)
 
 
+@on_cpu
 def test_tensors_and_lists():
     queries, items = embeddings(3, 20)
     expected = nr.hard_negatives(queries, items, 4)
@@ -119,6 +137,7 @@ def test_tensors_and_lists():
         assert_bits(found[1], expected[1])
 
 
+@on_cpu
 def test_the_same_on_any_number_of_threads():
     queries, items = embeddings(40, 2_000, "f4", spread=50)
     threads, results = numba.get_num_threads(), []
@@ -150,14 +169,33 @@ WRONG = [
 ]
 
 
+@on_cpu
 @pytest.mark.parametrize("settings, error, words", WRONG, ids=[words for _, _, words in WRONG])
 def test_wrong_arguments(settings, error, words):
     with pytest.raises(error, match=words):
         nr.hard_negatives(np.ones((3, 2)), np.ones((4, 2)), **{"k": 2, "positives": ([0], [0]), **settings})
 
 
+@on_cpu
 def test_scores_that_are_not_finite():
     queries = np.array([[1.0], [np.nan]])
     for memory in (1, 2**20):
         with pytest.raises(ValueError, match="query 1 has scores that are NaN or infinite"):
             nr.hard_negatives(queries, np.ones((3, 1)), 1, memory=memory)
+
+
+@on_cuda
+def test_a_query_that_cannot_be_computed_with_has_nan_on_a_device(best):
+    indices, scores = best(np.array([[1.0], [np.nan]]), np.arange(3.0)[:, None], 2, skip=1, memory=1)
+    assert_bits(indices, np.array([[1, 0], [-1, -1]]))
+    assert_bits(scores, np.array([[1.0, 0.0], [np.nan, np.nan]]))
+
+
+@on_cuda
+def test_tensors_on_a_device():
+    queries, items = (nr.tensor(one, device="cuda") for one in embeddings(3, 20))
+    indices, scores = nr.hard_negatives(queries, items, 4)
+    assert nr.Tensor(indices).device == nr.Tensor(scores).device == "cuda:0"
+    expected = nr.hard_negatives(queries.cpu(), items.cpu(), 4)
+    assert_bits(indices, expected[0])
+    assert_bits(scores, expected[1])

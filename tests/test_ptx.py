@@ -52,7 +52,7 @@ def backend():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda, "is_available", lambda: True)
         patch.setattr(dispatcher, "get_current_device", lambda: device)
-        from numbarank._cuda import arrays, driver, groups, highest, memory, pairs, vectors
+        from numbarank._cuda import arrays, driver, groups, highest, memory, pairs, retrieval, vectors
 
         yield types.SimpleNamespace(
             arrays=arrays,
@@ -63,6 +63,7 @@ def backend():
             highest=highest,
             memory=memory,
             pairs=pairs,
+            retrieval=retrieval,
             vectors=vectors,
         )
     for name in [name for name in sys.modules if name.startswith("numbarank._cuda")]:
@@ -223,6 +224,29 @@ def test_losses_of_groups(backend, tmp_path, dtype):
 def test_gradients_of_groups(backend, tmp_path, dtype):
     numbers = vector(backend, "float64")
     check(ptx_of(backend, backend.groups.write_kernel(), (numbers, numbers, vector(backend, dtype))), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_retrieval(backend, tmp_path, dtype):
+    numbers, places, flag = vector(backend, "float64"), vector(backend, "int64"), numba.boolean
+    table, margin, query = vector(backend, dtype, 2), numba.from_dtype(np.dtype(dtype)), numba.uint64
+    signature = table, vector(backend, dtype), flag, *(places,) * 5, query, margin, numbers, numbers
+    check(ptx_of(backend, backend.retrieval.prepare_kernel(np.dtype(dtype)), signature), HOPPER, tmp_path)
+    signature = table, places, places, numbers, flag, numbers, flag, query, margin, flag, flag, *(numbers,) * 3
+    check(ptx_of(backend, backend.retrieval.pass_kernel(np.dtype(dtype)), signature), HOPPER, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_highest_scores(backend, tmp_path, dtype):
+    places, table = vector(backend, "int64"), vector(backend, dtype, 2)
+    signature = (table, vector(backend, dtype), numba.boolean, *(places,) * 4, numba.uint64, numba.int64, numba.float64)
+    signature += (vector(backend, "int64", 2), vector(backend, "int64", 2), table)
+    check(ptx_of(backend, backend.retrieval.best_kernel(np.dtype(dtype)), signature), HOPPER, tmp_path)
+
+
+def test_total_of_losses(backend, tmp_path):
+    numbers = vector(backend, "float64")
+    check(ptx_of(backend, backend.retrieval.total_kernel(), (numbers, numbers)), HOPPER, tmp_path)
 
 
 # a half type is widened before anything else, and only bfloat16 asks how wide its source is

@@ -1,28 +1,35 @@
 """The hinge loss of retrieval against its pairs written out."""
 
+import contextlib
+import importlib.util
+import sys
 import types
 
 import numba
 import numpy as np
 import pytest
 import reference
-from helpers import FLOATS, assert_bits, assert_within, host, imported
+from helpers import FLOATS, SIMULATOR, assert_bits, assert_within, host, imported, put
 from numpy.testing import assert_allclose
 
 import numbarank as nr
 
-pytestmark = pytest.mark.usefixtures("cpu")
+pytestmark = pytest.mark.usefixtures("products")
+on_cpu = pytest.mark.usefixtures("cpu")
+on_cuda = pytest.mark.usefixtures("cuda")
 REDUCTIONS = ("none", "sum", "mean")
-LOSERS = (None, 1, 3, 1000, 0.001, 0.3, 1.0)
-MANY_LOSERS = (None, 1, 100, 3000, 0.2)
+LOSERS = (None, 3, 0.3) if SIMULATOR else (None, 1, 3, 1000, 0.001, 0.3, 1.0)
+MANY_LOSERS = (None, 7) if SIMULATOR else (None, 1, 100, 3000, 0.2)
 
 
 class Case:
     """Embeddings whose products are exact and often equal, positives, and items that are excluded."""
 
-    def __init__(self, queries=7, items=90, width=4, positives=5, dtype="f8", seed=0, spread=3):
+    def __init__(self, queries=7, items=90, width=4, positives=5, dtype="f8", seed=0, spread=3, device="cpu"):
         rng = np.random.default_rng(seed)
-        self.rng = rng
+        self.rng, self.device = rng, device
+        if SIMULATOR:
+            queries, items, positives = min(queries, 5), min(items, 37), min(positives, 9)
         self.queries, self.items = (
             (rng.integers(-spread, spread + 1, (count, width)) / 4).astype(dtype) for count in (queries, items)
         )
@@ -46,11 +53,11 @@ class Case:
         expected = reference.RetrievalPairs(scores, self.positives, **named)
         upstream = 1.0 if gradient is None else gradient
         by_scores = expected.gradient(reduction, upstream)
-        arguments = (self.queries, self.items, self.positives)
-        options = {"bias": bias, "reduction": reduction, **settings}
-        loss, gradients = nr.retrieval_hinge_loss_and_grad(*arguments, gradient=gradient, **options)
-        assert_allclose(loss, expected.loss(reduction), rtol, atol=1e-300)
-        assert_bits(nr.retrieval_hinge_loss(*arguments, **options), loss)
+        options = {"bias": self.put(bias), "reduction": reduction, **settings}
+        loss, gradients = nr.retrieval_hinge_loss_and_grad(*self.given(), gradient=self.put(gradient), **options)
+        assert_allclose(host(loss), expected.loss(reduction), rtol, atol=1e-300)
+        assert_bits(nr.retrieval_hinge_loss(*self.given(), **options), loss)
+        gradients = tuple(map(host, gradients))
         tables = [by_scores @ self.items, by_scores.T @ self.queries, by_scores.sum(0)]
         sizes = [np.abs(by_scores) @ np.abs(self.items), np.abs(by_scores).T @ np.abs(self.queries)]
         sizes.append(np.abs(by_scores).sum(0))
@@ -60,12 +67,35 @@ class Case:
         ):
             assert found.dtype == like.dtype and found.shape == like.shape
             assert (np.abs(found - table) <= rtol * size).all()
-        return loss, gradients
+        return host(loss), gradients
+
+    def put(self, value):
+        """An array on the device; anything else as it is."""
+        return put(value, self.device) if isinstance(value, np.ndarray) else value
+
+    def given(self):
+        """The arguments that every call has."""
+        return self.put(self.queries), self.put(self.items), self.positives
 
 
 @pytest.fixture(scope="module")
-def case():
-    return Case()
+def loss_and_grad(device):
+    """The function with arrays of the host's in and out, computed on the device."""
+
+    def called(queries, items, positives, **settings):
+        for name in ("bias", "gradient"):
+            if isinstance(settings.get(name), np.ndarray):
+                settings[name] = put(settings[name], device)
+        given = put(queries, device), put(items, device)
+        loss, gradients = nr.retrieval_hinge_loss_and_grad(*given, positives, **settings)
+        return host(loss), tuple(map(host, gradients))
+
+    return called
+
+
+@pytest.fixture(scope="module")
+def case(device):
+    return Case(device=device)
 
 
 @pytest.mark.parametrize("power", [1, 2])
@@ -74,12 +104,9 @@ def case():
 def test_against_all_pairs(case, reduction, losers, power):
     loss, _ = case.check(reduction=reduction, losers=losers, power=power)
     assert np.any(loss > 0)
-    for options in (
-        {"bias": case.bias},
-        {"exclude": case.exclude},
-        {"weights": case.weights},
-        {"exclude": case.exclude, "weights": case.weights, "bias": case.bias, "margin": 0.25},
-    ):
+    each = {"bias": case.bias}, {"exclude": case.exclude}, {"weights": case.weights}
+    together = {"exclude": case.exclude, "weights": case.weights, "bias": case.bias, "margin": 0.25}
+    for options in (together,) if SIMULATOR else (*each, together):
         case.check(reduction=reduction, losers=losers, power=power, **options)
 
 
@@ -92,38 +119,37 @@ def test_margins(case, margin):
 
 @pytest.mark.parametrize("losers", MANY_LOSERS)
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_many_items(losers, dtype):
+def test_many_items(losers, dtype, device):
     for positives, spread in ((4, 2), (300, 400)):
-        case = Case(5, 5_003, 3, positives, dtype, 1, spread)
+        case = Case(5, 5_003, 3, positives, dtype, 1, spread, device)
         for power in (1, 2):
             case.check(1e-12 if dtype == "f8" else 2e-5, losers=losers, power=power, exclude=case.exclude)
             case.check(1e-12 if dtype == "f8" else 2e-5, losers=losers, power=power, weights=case.weights)
 
 
 @pytest.mark.parametrize("order", ["up", "down", "equal"])
-def test_highest_losers_of_sorted_scores(order):
-    items = {"up": np.arange(9_000.0), "down": -np.arange(9_000.0), "equal": np.zeros(9_000)}[order][:, None]
-    case = Case(2, 9_000, 1, 6)
-    case.items, case.queries = items, np.array([[1.0], [0.5]])
-    for losers in (1, 7, 700, 5_000):
+def test_highest_losers_of_sorted_scores(order, device):
+    case = Case(2, 9_000, 1, 6, device=device)
+    up = np.arange(float(len(case.items)))[:, None]
+    case.items, case.queries = {"up": up, "down": -up, "equal": 0 * up}[order], np.array([[1.0], [0.5]])
+    for losers in (1, 7) if SIMULATOR else (1, 7, 700, 5_000):
         case.check(losers=losers, margin=3.0)
 
 
-def test_ties_at_the_last_place_go_to_the_lower_index():
+def test_ties_at_the_last_place_go_to_the_lower_index(loss_and_grad):
     queries, items = np.array([[1.0]]), np.array([[0.0], [2.0], [1.0], [2.0], [2.0]])
-    _, (_, by_items) = nr.retrieval_hinge_loss_and_grad(queries, items, ([0], [0]), losers=2, reduction="sum")
+    _, (_, by_items) = loss_and_grad(queries, items, ([0], [0]), losers=2, reduction="sum")
     assert_bits(by_items[:, 0], np.array([-2.0, 1.0, 0.0, 1.0, 0.0]))
 
 
-def test_a_share_is_rounded_up():
+def test_a_share_is_rounded_up(loss_and_grad):
     queries, items = np.ones((1, 1)), np.arange(8.0)[:, None]
     for share, kept in ((0.01, 1), (1 / 7, 1), (0.15, 2), (0.5, 4), (1.0, 7)):
-        _, (_, by_items) = nr.retrieval_hinge_loss_and_grad(
-            queries, items, ([0], [0]), losers=share, reduction="sum", margin=10.0
-        )
+        _, (_, by_items) = loss_and_grad(queries, items, ([0], [0]), losers=share, reduction="sum", margin=10.0)
         assert by_items[0, 0] == -kept
 
 
+@on_cpu
 @pytest.mark.parametrize("losers", [None, 3, 0.25])
 def test_losers_of_all_queries_are_those_of_stored_scores(case, losers):
     """Equality with the loss on lists."""
@@ -141,7 +167,7 @@ def test_losers_of_all_queries_are_those_of_stored_scores(case, losers):
             assert_allclose(by_items, by_scores.T @ case.queries, 1e-12, 1e-12)
 
 
-def test_the_same_pairs_are_active_as_written_out():
+def test_the_same_pairs_are_active_as_written_out(loss_and_grad):
     """Scores around the kink, where margins and differences are rounded."""
     rng = np.random.default_rng(5)
     for dtype, margin in (("f4", 1.0), ("f4", 0.1), ("f8", 1 / 3), ("f4", 1e-30), ("f8", 1e6)):
@@ -152,7 +178,7 @@ def test_the_same_pairs_are_active_as_written_out():
         losers[np.isnan(losers)] = 0  # steps from 0 down
         items = np.concatenate([winner, losers, -losers])[:, None]
         expected = reference.RetrievalPairs(items.T, ([0] * 4, range(4)), margin=margin)
-        _, (_, by_items) = nr.retrieval_hinge_loss_and_grad(
+        _, (_, by_items) = loss_and_grad(
             np.ones((1, 1), dtype), items, ([0] * 4, range(4)), margin=margin, reduction="sum"
         )
         assert_bits(by_items[:, 0] + 0.0, expected.gradient("sum")[0].astype(dtype) + 0)
@@ -164,14 +190,12 @@ def dtype_array(values, dtype):
 
 
 @pytest.mark.parametrize("margin", [1.0, -1e308, 1e308])
-def test_extreme_scores(margin):
+def test_extreme_scores(margin, loss_and_grad):
     largest = np.finfo(np.float64).max
     items = np.array([largest, -largest, 0.0, 5e-324, -5e-324, 1.0])[:, None]
     for winner in range(len(items)):
         expected = reference_active(items[:, 0], winner, margin)
-        _, (_, by_items) = nr.retrieval_hinge_loss_and_grad(
-            np.ones((1, 1)), items, ([0], [winner]), margin=margin, reduction="sum"
-        )
+        _, (_, by_items) = loss_and_grad(np.ones((1, 1)), items, ([0], [winner]), margin=margin, reduction="sum")
         assert_bits(by_items[:, 0] + 0.0, expected)
 
 
@@ -183,6 +207,7 @@ def reference_active(scores, winner, margin):
     return active + 0.0
 
 
+@on_cpu
 def test_numerical_differences():
     rng = np.random.default_rng(3)
     given = [rng.standard_normal(shape) for shape in ((3, 4), (40, 4), (40,))]
@@ -207,24 +232,22 @@ def test_numerical_differences():
 # ---------------------------------------------------------------- what may be empty
 
 
-def test_queries_without_positives_or_negatives():
+def test_queries_without_positives_or_negatives(loss_and_grad):
     queries, items = np.ones((3, 1)), np.array([[1.0], [2.0]])
     positives = [0, 0, 2], [0, 1, 0]  # query 0 has no negatives, query 1 no positives
-    loss, (by_queries, by_items) = nr.retrieval_hinge_loss_and_grad(queries, items, positives, reduction="none")
+    loss, (by_queries, by_items) = loss_and_grad(queries, items, positives, reduction="none")
     assert_bits(loss, np.array([0.0, 0.0, 2.0]))
     assert_bits(by_queries + 0, np.array([[0.0], [0.0], [1.0]]))
     assert_bits(by_items, np.array([[-1.0], [1.0]]))
-    assert nr.retrieval_hinge_loss(queries, items, positives) == 2.0
+    assert loss_and_grad(queries, items, positives)[0] == 2.0
 
 
 @pytest.mark.parametrize("shapes", [((0, 3), (5, 3)), ((4, 3), (0, 3)), ((4, 0), (5, 0)), ((0, 3), (0, 3))])
-def test_nothing(shapes):
+def test_nothing(shapes, loss_and_grad):
     queries, items = (np.ones(shape, "f4") for shape in shapes)
     positives = ([0], [1]) if shapes[1] == (5, 0) else ([], [])
     for reduction in REDUCTIONS:
-        loss, gradients = nr.retrieval_hinge_loss_and_grad(
-            queries, items, positives, bias=items.sum(1), reduction=reduction, losers=0.5
-        )
+        loss, gradients = loss_and_grad(queries, items, positives, bias=items.sum(1), reduction=reduction, losers=0.5)
         expected = np.zeros(len(queries) if reduction == "none" else (), "f4")
         if len(positives[0]):
             expected[() if expected.ndim == 0 else 0] = {"mean": 1, "sum": 2, "none": 2}[reduction]
@@ -233,19 +256,19 @@ def test_nothing(shapes):
         assert not gradients[0].any() and not gradients[1].any()
 
 
-def test_no_positives_at_all(case):
-    loss, gradients = nr.retrieval_hinge_loss_and_grad(case.queries, case.items, ([], []))
+def test_no_positives_at_all(case, loss_and_grad):
+    loss, gradients = loss_and_grad(case.queries, case.items, ([], []))
     assert loss == 0 and not any(gradient.any() for gradient in gradients)
 
 
-def test_no_pair_is_active(case):
-    loss, gradients = nr.retrieval_hinge_loss_and_grad(case.queries, case.items, case.positives, margin=-1e9)
+def test_no_pair_is_active(case, loss_and_grad):
+    loss, gradients = loss_and_grad(case.queries, case.items, case.positives, margin=-1e9)
     assert loss == 0 and not any(gradient.any() for gradient in gradients)
 
 
-def test_weights_of_zero(case):
+def test_weights_of_zero(case, loss_and_grad):
     weights = np.zeros(len(case.positives[0]))
-    loss, gradients = nr.retrieval_hinge_loss_and_grad(case.queries, case.items, case.positives, weights=weights)
+    loss, gradients = loss_and_grad(case.queries, case.items, case.positives, weights=weights)
     assert loss == 0 and not any(gradient.any() for gradient in gradients)
 
 
@@ -253,38 +276,36 @@ def test_weights_of_zero(case):
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_a_query_at_a_time(dtype):
+def test_a_query_at_a_time(dtype, loss_and_grad):
     case = Case(9, 400, dtype=dtype, spread=1)
     rng = np.random.default_rng(0)
     case.queries, case.items = (rng.standard_normal(a.shape).astype(dtype) for a in (case.queries, case.items))
-    for options in ({}, {"power": 2, "losers": 50}, {"reduction": "none", "gradient": rng.random(9)}):
+    for options in ({}, {"power": 2, "losers": 50}, {"reduction": "none", "gradient": rng.random(len(case.queries))}):
         given = case.queries, case.items, case.positives
         options = {"bias": case.bias, "exclude": case.exclude, "weights": case.weights, **options}
-        loss, gradients = nr.retrieval_hinge_loss_and_grad(*given, **options)
-        for memory in (1, 3 * 400 * case.queries.itemsize + 100_000):
-            tiled, others = nr.retrieval_hinge_loss_and_grad(*given, memory=memory, **options)
+        loss, gradients = loss_and_grad(*given, **options)
+        for memory in (1, 3 * len(case.items) * case.queries.itemsize + 100_000):
+            tiled, others = loss_and_grad(*given, memory=memory, **options)
             rtol = 1e-12 if dtype == "f8" else 1e-5
             assert_allclose(tiled, loss, rtol)
             for a, b in zip(gradients, others, strict=True):
                 assert_allclose(a, b, rtol, rtol * np.abs(a).max())
 
 
-def test_tiles_without_an_active_pair_among_others():
+def test_tiles_without_an_active_pair_among_others(loss_and_grad):
     """The first and the last tile have none: their gradients are 0, and the others add up."""
     queries, items = np.array([[0.0], [1.0], [0.0], [1.0], [0.0]]), np.array([[-1.0], [1.0]])
-    loss, (by_queries, by_items) = (
-        nr.retrieval_hinge_loss_and_grad(
-            queries, items, (range(5), [0] * 5), margin=-1.0, memory=1, reduction="sum", bias=[0.0, 0.0]
-        )[:2][0],
-        nr.retrieval_hinge_loss_and_grad(queries, items, (range(5), [0] * 5), margin=-1.0, memory=1, reduction="sum")[
-            1
-        ],
-    )
-    assert loss == 2.0
-    assert_bits(by_queries + 0, np.array([[0.0], [2.0], [0.0], [2.0], [0.0]]))
-    assert_bits(by_items, np.array([[-2.0], [2.0]]))
+    for bias in (None, np.zeros(2)):
+        loss, (by_queries, by_items, *by_bias) = loss_and_grad(
+            queries, items, (range(5), [0] * 5), margin=-1.0, memory=1, reduction="sum", bias=bias
+        )
+        assert loss == 2.0
+        assert_bits(by_queries + 0, np.array([[0.0], [2.0], [0.0], [2.0], [0.0]]))
+        assert_bits(by_items, np.array([[-2.0], [2.0]]))
+        assert all((column == [-2, 2]).all() for column in by_bias)
 
 
+@on_cpu
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_the_same_bits_on_any_number_of_threads(dtype):
     case = Case(60, 1_501, dtype=dtype)
@@ -303,6 +324,7 @@ def test_the_same_bits_on_any_number_of_threads(dtype):
             assert_bits(one, other)
 
 
+@on_cpu
 def test_a_large_table():
     rng = np.random.default_rng(0)
     queries, items = (rng.standard_normal((count, 8)).astype("f4") for count in (300, 6_000))
@@ -321,18 +343,19 @@ def test_a_large_table():
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_dtypes(dtype):
+def test_dtypes(dtype, loss_and_grad):
     case = Case(dtype=dtype)
     wide = Case(dtype="f4" if dtype.itemsize < 8 else "f8")
     given, wider = ((one.queries, one.items, one.positives) for one in (case, wide))
     for options in ({"power": 2}, {"losers": 5, "reduction": "none"}):
-        loss, gradients = nr.retrieval_hinge_loss_and_grad(*given, bias=case.bias, **options)
-        expected, others = nr.retrieval_hinge_loss_and_grad(*wider, bias=wide.bias, **options)
+        loss, gradients = loss_and_grad(*given, bias=case.bias, **options)
+        expected, others = loss_and_grad(*wider, bias=wide.bias, **options)
         assert_bits(loss, np.asarray(expected).astype(dtype))
         for gradient, other in zip(gradients, others, strict=True):
             assert_within(gradient, other.astype(dtype), 0)
 
 
+@on_cpu
 def test_dtypes_promote():
     queries, items, positives = np.ones((2, 1), "f4"), np.array([[1], [2]], "i2"), ([0], [0])
     loss, gradients = nr.retrieval_hinge_loss_and_grad(queries, items, positives)
@@ -341,6 +364,7 @@ def test_dtypes_promote():
     assert nr.retrieval_hinge_loss(queries, items.astype("f4"), positives, bias=np.ones(2)).dtype == "f8"
 
 
+@on_cpu
 def test_arrays_of_other_layouts(case):
     expected = nr.retrieval_hinge_loss_and_grad(case.queries, case.items, case.positives)[1]
     for change in (
@@ -357,28 +381,28 @@ def test_arrays_of_other_layouts(case):
         assert all((np.array(array) == old).all() for array, old in zip(given, before, strict=True))
 
 
-def test_buffers(case):
-    expected, gradients = nr.retrieval_hinge_loss_and_grad(case.queries, case.items, case.positives, bias=case.bias)
-    out = tuple(np.full_like(one, 7) for one in (case.queries, case.items, case.bias))
-    loss, found = nr.retrieval_hinge_loss_and_grad(
-        case.queries, case.items, case.positives, bias=case.bias, out=out, memory=1
-    )
-    assert_allclose(loss, expected, 1e-14)
+def test_buffers(case, loss_and_grad):
+    expected, gradients = loss_and_grad(case.queries, case.items, case.positives, bias=case.bias)
+    bias = case.put(case.bias)
+    out = tuple(case.put(np.full_like(one, 7)) for one in (case.queries, case.items, case.bias))
+    loss, found = nr.retrieval_hinge_loss_and_grad(*case.given(), bias=bias, out=out, memory=1)
+    assert_allclose(host(loss), expected, 1e-14)
     for one, buffer, other in zip(found, out, gradients, strict=True):
         assert one is buffer
-        assert_allclose(buffer, other, 1e-12, 1e-14)
+        assert_allclose(host(buffer), other, 1e-12, 1e-14)
 
 
-def test_buffers_of_another_dtype_than_is_computed_with():
-    case = Case(dtype="f2")
-    out = np.empty_like(case.queries), np.empty_like(case.items)
-    _, found = nr.retrieval_hinge_loss_and_grad(case.queries, case.items, case.positives, out=out)
-    _, expected = nr.retrieval_hinge_loss_and_grad(case.queries, case.items, case.positives)
+def test_buffers_of_another_dtype_than_is_computed_with(device):
+    case = Case(dtype="f2", device=device)
+    out = tuple(case.put(np.empty_like(one)) for one in (case.queries, case.items))
+    _, found = nr.retrieval_hinge_loss_and_grad(*case.given(), out=out)
+    _, expected = nr.retrieval_hinge_loss_and_grad(*case.given())
     for one, buffer, other in zip(found, out, expected, strict=True):
         assert one is buffer
         assert_bits(buffer, other)
 
 
+@on_cpu
 def test_buffers_that_do_not_fit(case):
     given, good = (case.queries, case.items, case.positives), (np.empty_like(case.queries), np.empty_like(case.items))
     for out, words in (
@@ -400,30 +424,30 @@ def test_upstream_gradients(case):
         case.check(reduction="mean", gradient=each)
 
 
-def test_tensors(case):
-    queries, items, bias = (nr.tensor(one, requires_grad=True) for one in (case.queries, case.items, case.bias))
+def test_tensors(case, loss_and_grad, device):
+    given = case.queries, case.items, case.bias
+    queries, items, bias = (nr.tensor(one, requires_grad=True, device=device) for one in given)
     loss = nr.retrieval_hinge_loss(queries, items, case.positives, bias=bias, power=2, losers=0.5)
     (2 * loss).backward()
-    expected, gradients = nr.retrieval_hinge_loss_and_grad(
-        case.queries, case.items, case.positives, bias=case.bias, power=2, losers=0.5, gradient=2.0
-    )
-    assert_bits(host(loss), expected)
+    expected, gradients = loss_and_grad(*given[:2], case.positives, bias=case.bias, power=2, losers=0.5)
+    assert_bits(loss, expected)
     for leaf, gradient in zip((queries, items, bias), gradients, strict=True):
-        assert_bits(leaf.grad, gradient)
+        assert_bits(leaf.grad, 2 * gradient)
 
 
-def test_some_tensors(case):
-    items = nr.tensor(case.items, requires_grad=True)
-    loss = nr.retrieval_hinge_loss(case.queries, items, case.positives, reduction="none")
-    loss.backward(np.ones(len(case.queries)))
-    found, gradients = nr.retrieval_hinge_loss_and_grad(case.queries, items, case.positives, reduction="none")
+def test_some_tensors(case, device):
+    queries, items = case.put(case.queries), nr.tensor(case.items, requires_grad=True, device=device)
+    loss = nr.retrieval_hinge_loss(queries, items, case.positives, reduction="none")
+    loss.backward(case.put(np.ones(len(case.queries))))
+    found, gradients = nr.retrieval_hinge_loss_and_grad(queries, items, case.positives, reduction="none")
     assert isinstance(found, nr.Tensor) and all(isinstance(one, nr.Tensor) for one in gradients)
     assert_bits(items.grad, gradients[1])
     with pytest.raises(TypeError, match="weights requires a gradient"):
         weights = nr.tensor(np.ones(len(case.positives[0])), requires_grad=True)
-        nr.retrieval_hinge_loss(case.queries, items, case.positives, weights=weights)
+        nr.retrieval_hinge_loss(queries, items, case.positives, weights=weights)
 
 
+@on_cpu
 def test_torch_tensors(case):
     torch = imported("torch")
     given = torch.tensor(case.queries), torch.tensor(case.items)
@@ -444,6 +468,7 @@ def csr(entries, shape):
     return types.SimpleNamespace(indptr=indptr.astype("i4"), indices=entries[1][order].astype("i4"), shape=shape)
 
 
+@on_cpu
 def test_csr(case):
     shape = len(case.queries), len(case.items)
     expected = nr.retrieval_hinge_loss(case.queries, case.items, case.positives, exclude=case.exclude)
@@ -456,6 +481,7 @@ def test_csr(case):
     )
 
 
+@on_cpu
 def test_csr_of_scipy(case):
     sparse = imported("scipy.sparse")
     shape = len(case.queries), len(case.items)
@@ -466,6 +492,7 @@ def test_csr_of_scipy(case):
         nr.retrieval_hinge_loss(case.queries, case.items, table.tocsc())
 
 
+@on_cpu
 def test_kinds_of_indices(case):
     expected = nr.retrieval_hinge_loss(case.queries, case.items, case.positives)
     for kind in ("i1", "u1", "i4", "u8", "f4", ">i8"):
@@ -474,6 +501,7 @@ def test_kinds_of_indices(case):
     assert_bits(nr.retrieval_hinge_loss(case.queries, case.items, [part.tolist() for part in case.positives]), expected)
 
 
+@on_cpu
 def test_doubled_positives_count_once(case):
     doubled = tuple(np.concatenate([part, part[:5], part[2:9]]) for part in case.positives)
     expected = nr.retrieval_hinge_loss(case.queries, case.items, case.positives)
@@ -482,6 +510,7 @@ def test_doubled_positives_count_once(case):
         nr.retrieval_hinge_loss(case.queries, case.items, ([1, 0, 1], [3, 3, 3]), weights=[1, 1, 1])
 
 
+@on_cpu
 def test_an_excluded_positive_stays_a_positive(case):
     expected = nr.retrieval_hinge_loss(case.queries, case.items, case.positives)
     assert_bits(nr.retrieval_hinge_loss(case.queries, case.items, case.positives, exclude=case.positives), expected)
@@ -517,6 +546,7 @@ ENTRIES = [
 ]
 
 
+@on_cpu
 @pytest.mark.parametrize("positives, error, words", ENTRIES, ids=[words for _, _, words in ENTRIES])
 def test_hostile_indices(positives, error, words):
     with pytest.raises(error, match=words):
@@ -546,24 +576,28 @@ SETTINGS = [
 ]
 
 
+@on_cpu
 @pytest.mark.parametrize("settings, error, words", SETTINGS, ids=[words for _, _, words in SETTINGS])
 def test_wrong_settings(settings, error, words):
     with pytest.raises(error, match=words):
         nr.retrieval_hinge_loss(*GIVEN, ([0], [0]), **settings)
 
 
+@on_cpu
 def test_numbers_of_numpy_as_settings(case):
     given = case.queries, case.items, case.positives
     assert_bits(nr.retrieval_hinge_loss(*given, losers=np.int8(3)), nr.retrieval_hinge_loss(*given, losers=3))
     assert_bits(nr.retrieval_hinge_loss(*given, losers=np.float32(0.5)), nr.retrieval_hinge_loss(*given, losers=0.5))
 
 
+@on_cpu
 @pytest.mark.parametrize("shapes", [((3,), (4, 2)), ((3, 2), (2,)), ((3, 2), (4, 3))])
 def test_wrong_shapes(shapes):
     with pytest.raises(ValueError, match=r"axes|equally long"):
         nr.retrieval_hinge_loss(*map(np.ones, shapes), ([0], [0]))
 
 
+@on_cpu
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_scores_that_are_not_finite(case, value):
     for change in ("queries", "items", "bias"):
@@ -574,21 +608,95 @@ def test_scores_that_are_not_finite(case, value):
                 nr.retrieval_hinge_loss_and_grad(queries, items, case.positives, bias=bias, memory=memory)
 
 
+@on_cpu
 def test_products_that_overflow():
     with pytest.raises(ValueError, match="query 1 has scores that are NaN or infinite"):
         nr.retrieval_hinge_loss(np.array([[1.0], [1e200]]), np.full((3, 1), 1e200), ([0], [0]))
 
 
-class OnCuda:
-    __cuda_array_interface__ = ()
+# ---------------------------------------------------------------- on a device
 
 
-def test_arrays_on_a_device_are_refused(monkeypatch):
-    from numbarank._arguments import retrieval
+@on_cuda
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("memory", [1, 2**26])
+def test_a_query_that_cannot_be_computed_with_is_nan_on_a_device(value, memory):
+    """The others are as without it; the gradients by the items have all of its negatives and positives."""
+    queries, items = np.array([[1.0], [value], [2.0]]), np.array([[1.0], [0.5], [-1.0]])
+    given = put(queries, "cuda"), put(items, "cuda"), ([0, 2, 2], [2, 0, 1])
+    options = {"reduction": "none", "memory": memory, "losers": 1}
+    loss, (by_queries, by_items) = nr.retrieval_hinge_loss_and_grad(*given, **options)
+    assert_bits(loss, np.array([3.0, np.nan, 0.0]))
+    assert_bits(host(by_queries) + 0, np.array([[2.0], [np.nan], [0.0]]))
+    assert np.isnan(host(by_items)).all()
+    assert np.isnan(host(nr.retrieval_hinge_loss(*given)))
 
-    item = nr._arguments.read("queries", GIVEN[0])._replace(device="cuda:0")
-    monkeypatch.setattr(retrieval, "read", lambda name, value: item)
-    with pytest.raises(TypeError, match=r"queries is on cuda:0; .* numbarank.Tensor\(queries\).cpu\(\)"):
-        nr.retrieval_hinge_loss(*GIVEN, ([0], [0]))
-    with pytest.raises(TypeError, match=r"positives\[0\] is a .*OnCuda; it must be a list or NumPy array"):
-        retrieval.read_entries("positives", (OnCuda(), [0]), 3, 4)
+
+@on_cuda
+def test_upstream_gradients_on_a_device(case):
+    each, one = case.rng.random(len(case.queries)), np.array(2.5)
+    expected = nr.retrieval_hinge_loss_and_grad(*case.given(), gradient=2.5)[1]
+    for gradient, other in zip(
+        nr.retrieval_hinge_loss_and_grad(*case.given(), gradient=case.put(one))[1], expected, strict=True
+    ):
+        assert_bits(gradient, other)
+    assert nr.retrieval_hinge_loss(*case.given(), reduction="none").shape == each.shape
+
+
+@on_cuda
+def test_arguments_in_two_places(case):
+    queries, items, positives = case.given()
+    with pytest.raises(ValueError, match="queries is on cuda:0, items is on cpu; all must be on one device"):
+        nr.retrieval_hinge_loss(queries, case.items, positives)
+    with pytest.raises(ValueError, match="items is on cuda:0, bias is on cpu"):
+        nr.hard_negatives(queries, items, 1, bias=case.bias)
+    with pytest.raises(TypeError, match="weights is on cuda:0; it must be in host memory, as positives is"):
+        nr.retrieval_hinge_loss(queries, items, positives, weights=case.put(case.weights))
+    with pytest.raises(TypeError, match=r"positives\[0\] is a .*; it must be a list or NumPy array"):
+        nr.retrieval_hinge_loss(queries, items, (queries, [0]))
+
+
+def original_products():
+    """The file of products as it is, without what takes its place here."""
+    spec = importlib.util.find_spec("numbarank._cuda.products")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@on_cuda
+def test_products_need_cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(RuntimeError, match=r"need CuPy .*numbarank\[cuda13,cupy13\].*numbarank.Tensor\(queries\).cpu"):
+        original_products().check()
+
+
+class MadeUpMemory:
+    """CuPy's memory of another owner, a pointer into it and an array there: in host memory, which the simulator has."""
+
+    def __init__(self, address, size, owner, device):
+        self.address, self.size = address, size
+
+    @staticmethod
+    def array(shape, dtype, memory):
+        interface = {"data": (memory.address, False), "shape": shape, "typestr": dtype.str, "version": 3}
+        return np.asarray(types.SimpleNamespace(__array_interface__=interface))
+
+
+@on_cuda
+@pytest.mark.usefixtures("simulator")
+def test_products_of_cupy(monkeypatch):
+    cuda = types.SimpleNamespace(
+        Device=contextlib.nullcontext,
+        Stream=types.SimpleNamespace(null=contextlib.nullcontext()),
+        UnownedMemory=MadeUpMemory,
+        MemoryPointer=lambda memory, offset: memory,
+    )
+    cupy = types.SimpleNamespace(cuda=cuda, ndarray=MadeUpMemory.array, matmul=np.matmul)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    products, (a, b) = original_products(), (np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(4, 3))
+    left, right, out = (put(one, "cuda") for one in (a, b, np.zeros((2, 4))))
+    products.matmul(left, right, out, 0, transpose_b=True)
+    assert_bits(out, a @ b.T)
+    products.matmul(out, left, right, 0, transpose_a=True)
+    assert_bits(right, (a @ b.T).T @ a)

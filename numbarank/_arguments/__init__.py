@@ -27,6 +27,7 @@ from numbarank._arguments.operands import check_operand, describe_overflow, read
 from numbarank._arguments.plain import are_plain, are_plain_weights
 from numbarank._arguments.retrieval import (
     Entries,
+    check_rows,
     describe_invalid_query,
     read_ceiling,
     read_embeddings,
@@ -55,6 +56,7 @@ __all__ = [
     "check_number",
     "check_one_is_given",
     "check_operand",
+    "check_rows",
     "common_device",
     "compute_dtype",
     "describe_invalid_query",

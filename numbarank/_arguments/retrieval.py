@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from numbarank._arguments.devices import device_of_all
 from numbarank._arguments.dtypes import check_number
 from numbarank._arguments.inputs import read
 from numbarank._arguments.settings import real_number
@@ -22,39 +23,42 @@ class Entries(NamedTuple):
     items: np.ndarray
 
 
-def read_embeddings(queries, items, bias, longest):
-    """Return queries, items and bias as ``Input``: the bias may be None.
+def read_embeddings(queries, items, bias):
+    """Return queries, items and bias as ``Input`` and their device: the bias may be None.
 
     Raises
     ------
     TypeError
-        If one is no array of numbers, or on a device.
+        If one is no array of numbers.
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, or not all are on one device.
     """
-    queries, items = _read_on_host("queries", queries), _read_on_host("items", items)
-    bias = None if bias is None else _read_on_host("bias", bias)
+    inputs = queries, items = _read_numbers("queries", queries), _read_numbers("items", items)
+    if bias is not None:
+        bias = _read_numbers("bias", bias)
+        inputs += (bias,)
+    device = device_of_all(inputs)
     for item in (queries, items):
         if item.array.ndim != 2:
             raise ValueError(f"{shapes_of(item)}; it must have two axes, a row for each of the {item.name}")
-        if item.array.shape[0] > longest:
-            raise ValueError(f"{shapes_of(item)}; it may have {longest} rows: pass some of them at a time")
     if queries.array.shape[1] != items.array.shape[1]:
         raise ValueError(f"{shapes_of(queries, items)}; their rows must be equally long")
     if bias is not None and bias.array.shape != items.array.shape[:1]:
         raise ValueError(f"{shapes_of(bias, items)}; bias must have one number for each of the items")
-    return queries, items, bias
+    return (queries, items, bias), device
 
 
-def _read_on_host(name, value):
+def _read_numbers(name, value):
     item = read(name, value)
     check_number(item)
-    if item.device != "cpu":
-        raise TypeError(
-            f"{name} is on {item.device}; queries and items must be in host memory: pass a copy, as in "
-            f"numbarank.Tensor({name}).cpu()"
-        )
     return item
+
+
+def check_rows(inputs, longest):
+    """Raise ValueError where queries or items have more rows than a backend takes."""
+    for item in inputs[:2]:
+        if item.array.shape[0] > longest:
+            raise ValueError(f"{shapes_of(item)}; it may have {longest} rows: pass some of them at a time")
 
 
 def read_entries(name, value, queries, items):

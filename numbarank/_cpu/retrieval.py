@@ -180,7 +180,7 @@ def _run_tiles(retrieval, losses, sums):
 
 def _pass_over_queries(retrieval, first, tile, losses, states, wants_gradient, places, piece, block):
     """Fill the losses and states of some queries of a tile; turn their scores into the gradient by these if wanted."""
-    bias, weights, factors = retrieval.bias, retrieval.weights, retrieval.factors
+    bias, weights, factors = retrieval.bias, retrieval.weights, np.atleast_1d(retrieval.factors)
     positives, hidden, dtype = retrieval.positives, retrieval.hidden, tile.dtype
     some = slice(first + piece.start, first + piece.stop)
     _pass_loop(

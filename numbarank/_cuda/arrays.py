@@ -49,7 +49,7 @@ def from_host(array, device):
     if array.size:
         raw = bits_dtype(array.dtype)
         with driver.activate(driver.device_of(result)):
-            driver.reinterpret(result, array.shape, raw).copy_to_device(array.view(raw))
+            driver.reinterpret(result, (array.size,), raw).copy_to_device(array.reshape(-1).view(raw))
     return result
 
 
@@ -94,6 +94,11 @@ def copy(array):
 def copy_to(destination, array):
     """Write an array into another of the same shape and dtype."""
     _gather(array, array.shape, destination)
+
+
+def add_to(destination, array):
+    """Add an array to another of the same shape and floating dtype, which is C-contiguous."""
+    _launch(combine_kernel(operator.add, True), destination, flat(destination), flat(array))
 
 
 def as_scalar(array):

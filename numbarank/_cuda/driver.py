@@ -15,7 +15,9 @@ try:
     from numba.cuda.cudadrv.driver import CudaAPIError
     from numba.cuda.extending import intrinsic  # noqa: F401
 
-    if not config.ENABLE_CUDASIM:
+    if config.ENABLE_CUDASIM:
+        from numba.cuda.simulator.kernel import _get_kernel_context as _context
+    else:
         from numba.cuda.cudadrv.driver import MemoryPointer, device_extents, get_devptr_for_active_ctx
 
     _problem = "no usable NVIDIA GPU and driver were found" if not cuda.is_available() else None
@@ -51,6 +53,17 @@ class _Events(threading.local):
 
 
 _events = _Events()
+
+
+class _Simulated:
+    """numba.cuda inside of the kernel that the simulator runs: it puts that into the file of the kernel alone."""
+
+    def __getattr__(self, name):
+        return getattr(_context(), name)
+
+
+# what device functions use that are in another file than their kernels
+inside = _Simulated() if SIMULATING else cuda
 
 
 def inline(function):

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 
 from numbarank._cuda import arrays, driver, highest, memory, pool
+from numbarank._cuda.blocks import block_sum
 from numbarank._cuda.driver import THREADS, cuda, inline
 from numbarank._cuda.highest import LIMIT, RANK
 from numbarank._cuda.rows import weigher
@@ -158,23 +159,6 @@ def _put_tasks(groups, device):
     return Tasks(*(driver.elements(together, start, end) for start, end in itertools.pairwise(ends)))
 
 
-@inline
-def _block_sum(numbers, number):
-    """Return the sum over the threads of a block, the same in each of them, by way of a shared array."""
-    thread = cuda.threadIdx.x
-    numbers[thread] = number
-    cuda.syncthreads()
-    half = THREADS // 2
-    while half > 0:
-        if thread < half:
-            numbers[thread] += numbers[thread + half]
-        cuda.syncthreads()
-        half //= 2
-    number = numbers[0]
-    cuda.syncthreads()
-    return number
-
-
 @functools.cache
 def groups_kernel(layout):
     """Return the kernel in which each thread compares a row with all rows of its group.
@@ -247,7 +231,7 @@ def groups_kernel(layout):
                 slopes[row] = _scaled(slope, factor)
                 if wants_counts:
                     counts[row] = count
-            loss, pairs = _block_sum(numbers, loss), _block_sum(numbers, pairs)
+            loss, pairs = block_sum(numbers, loss), block_sum(numbers, pairs)
             if thread == 0:
                 sums[0, task], sums[1, task] = loss, pairs
             task += np.uint64(cuda.gridDim.x)
@@ -274,7 +258,7 @@ def finish_kernel(dtype):
                 losses[group] = convert(loss)
             total += loss
             group += THREADS
-        total, pairs = _block_sum(numbers, total), _block_sum(numbers, pairs)
+        total, pairs = block_sum(numbers, total), block_sum(numbers, pairs)
         if cuda.threadIdx.x == 0:
             divisor[0] = pairs if is_mean and pairs > 0.0 else 1.0
             if not wants_each:

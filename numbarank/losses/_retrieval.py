@@ -10,6 +10,8 @@ from numbarank._contract import Places, Retrieval, RetrievalResults
 from numbarank._hinge import count_losers
 from numbarank.losses import _call
 
+_FLOAT64 = np.dtype(np.float64)
+
 
 class RetrievalLoss(NamedTuple):
     """The hinge loss of retrieval with its settings; its operands are queries, items, bias and weights."""
@@ -27,31 +29,31 @@ class RetrievalLoss(NamedTuple):
 
     def read(self, arrays, stream=None):
         """Check the arguments and lay them out for their backend; the factors are still those of a sum."""
-        inputs, backend, dtype, given = read_table(*arrays[:3])
+        inputs, device, backend, dtype, given = read_table(*arrays[:3])
         compute = given[0].dtype
         positives, hidden, weights = read_places(self.positives, self.exclude, given, arrays[3])
         counts = np.diff(positives.offsets)
-        losers = len(given[1]) - counts - np.diff(hidden.offsets)
+        losers = given[1].shape[0] - counts - np.diff(hidden.offsets)
         retrieval = Retrieval(
             *given,
             positives,
             hidden,
             weights,
             kept_of(losers, _arguments.read_losers(self.losers)),
-            np.ones(1),
+            1.0,
             _arguments.read_finite_margin(self.margin, compute),
             _arguments.read_power(self.power),
             _arguments.read_whole("memory", self.memory, 1),
         )
-        return _call.Request(inputs, backend, "cpu", dtype, (len(given[0]),), retrieval)
+        return _call.Request(inputs, backend, device, dtype, given[0].shape[:1], retrieval)
 
     def run(self, request, gradient=None, wanted=(True, False, False, False), buffers=None):
         """Pass once over all scores; return the loss, and the gradients by queries, items and bias that are wanted."""
         arrays, retrieval = request.backend.arrays, request.arguments
         each = _reduction.check_reduction(self.reduction) == "none"
-        upstream = np.atleast_1d(_arguments.read_gradient(gradient, request.shape if each else (), request.device))
+        upstream = _arguments.read_gradient(gradient, request.shape if each else (), request.device)
         divisor = number_of_pairs(retrieval) if self.reduction == "mean" else 1.0
-        retrieval = retrieval._replace(factors=arrays.cast(upstream, np.float64) / divisor)
+        retrieval = retrieval._replace(factors=_factors(upstream, divisor, arrays))
         buffers = [None] * 3 if buffers is None else [*buffers, None]
         results = [
             _result_for(like, buffer, arrays) if is_wanted else None
@@ -63,7 +65,7 @@ class RetrievalLoss(NamedTuple):
         for k, (result, buffer) in enumerate(zip(results, buffers, strict=False)):
             if result is not None and result is not buffer:
                 results[k] = _finished(result, buffer, request.inputs[k], arrays)
-        return arrays.cast(loss / divisor, request.dtype), results
+        return arrays.cast(arrays.divide(loss, divisor), request.dtype), results
 
     def run_plain(self, arrays):
         """Return None: all arguments are prepared."""
@@ -75,6 +77,18 @@ class RetrievalLoss(NamedTuple):
     def again(self, request):
         """Return the loss as it is computed again for its gradients."""
         return self
+
+    def packages(self, request):
+        """Return what makes the loss an array of the queries' package, and each gradient one of its own."""
+        packages = [None if item is None else item.from_dlpack for item in request.inputs]
+        return [packages[0], *packages]
+
+
+def _factors(upstream, divisor, arrays):
+    """Return what gradients are multiplied by."""
+    if isinstance(upstream, float):
+        return upstream / divisor
+    return arrays.divide(arrays.contiguous(upstream, upstream.shape, _FLOAT64), divisor)
 
 
 def _result_for(like, buffer, arrays):
@@ -95,18 +109,19 @@ def _finished(result, buffer, item, arrays):
 
 
 def read_table(queries, items, bias):
-    """Return the inputs, their backend, the dtype of the results, and the three arrays in the compute dtype."""
-    backend = _dispatch.backend("cpu")
-    inputs = _arguments.read_embeddings(queries, items, bias, backend.retrieval.LONGEST)
+    """Return the inputs, their device and backend, the results' dtype, and the three arrays in the compute dtype."""
+    inputs, device = _arguments.read_embeddings(queries, items, bias)
+    backend = _dispatch.backend(device)
+    _arguments.check_rows(inputs, backend.retrieval.LONGEST)
     dtype = _arguments.promoted_dtype([item for item in inputs if item is not None])
     compute, contiguous = _arguments.compute_dtype(dtype), backend.arrays.contiguous
     given = [None if item is None else contiguous(item.array, item.array.shape, compute) for item in inputs]
-    return inputs, backend, dtype, given
+    return inputs, device, backend, dtype, given
 
 
 def read_places(positives, exclude, given, weights=None):
     """Return the positives, the other items that are no negatives, and the weights of the positives, all sorted."""
-    queries, items = len(given[0]), len(given[1])
+    queries, items = given[0].shape[0], given[1].shape[0]
     entries = _arguments.read_entries("positives", positives, queries, items)
     weights = _arguments.read_weights_of_entries(weights, entries)
     cells, order = _sorted_cells(entries, items)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from numbarank import _arguments
@@ -37,13 +36,13 @@ def retrieval_hinge_loss(
     Parameters
     ----------
     queries : array_like or Tensor of shape (n, d)
-        In host memory; float64, float32, float16 or bfloat16; integers count as float64.
+        float64, float32, float16 or bfloat16; integers count as float64.
     items : array_like or Tensor of shape (m, d)
-        Likewise.
+        Likewise, and on the same device: in host memory or on a GPU.
     positives : (query_indices, item_indices), or a CSR matrix of shape (n, m)
-        What belongs on top: two integer arrays of equal length, in any order, or an object with the attributes
-        ``indptr`` and ``indices``, such as SciPy's ``csr_array``. What such a matrix stores counts, whatever the value.
-        An entry that comes twice counts once.
+        What belongs on top: two integer arrays of equal length, in any order, in host memory, or an object with the
+        attributes ``indptr`` and ``indices``, such as SciPy's ``csr_array``. What such a matrix stores counts, whatever
+        the value. An entry that comes twice counts once.
     bias : array_like or Tensor of shape (m,), optional
         Added to the scores of each item.
     exclude : as `positives`, optional
@@ -69,21 +68,25 @@ def retrieval_hinge_loss(
     Returns
     -------
     scalar, ndarray or Tensor
-        In the dtype to which queries, items and bias promote. A Tensor where queries, items, bias or weights are one.
+        In the dtype to which queries, items and bias promote. A Tensor where queries, items, bias or weights are one;
+        on a GPU otherwise an array of the queries' package.
 
     Raises
     ------
     TypeError
-        For an argument of the wrong kind or dtype, or one on a device.
+        For an argument of the wrong kind or dtype.
     ValueError
-        For shapes that do not fit, indices beyond the table, unknown settings, and scores that are NaN or infinite:
-        the message names the query.
+        For shapes that do not fit, arrays on several devices, indices beyond the table, unknown settings, and in host
+        memory for scores that are NaN or infinite: the message names the query.
+    RuntimeError
+        On a GPU without CuPy, which the extra ``cupy12`` or ``cupy13`` installs.
 
     Notes
     -----
     Equal to :func:`pairwise_hinge_loss` of the stored scores, a list for each query, with 1 as the label of positives
     and 0 for negatives. The scores come from NumPy's matrix product, for as many queries at a time as `memory` allows;
-    the results do not depend on how many that are beyond the rounding of these products.
+    the results do not depend on how many that are beyond the rounding of these products. On a GPU they are CuPy's, and
+    a query with a score that is NaN or infinite has a loss and gradients of NaN.
 
     With ``losers=1`` and power 2 this is TopPush [1]_, where only the highest negative counts; a share of the losers is
     the hinge of the partial area under the ROC curve [2]_.
@@ -151,13 +154,13 @@ def retrieval_hinge_loss_and_grad(
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, RuntimeError
         As :func:`retrieval_hinge_loss`; also for buffers that do not fit. Nothing is written then.
 
     Notes
     -----
     The gradients are two matrix products with the gradient by the scores. Where no pair of the queries at hand is
-    active, both are left out.
+    active, both are left out; not so on a GPU, where the host does not know.
 
     Examples
     --------
@@ -189,7 +192,7 @@ def hard_negatives(
     skip: int = 0,
     ceiling: float | None = None,
     memory: int = _MEMORY,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Any, Any]:
     """Return the k highest-scoring negatives of each query and their scores, the best first.
 
     Parameters
@@ -214,13 +217,15 @@ def hard_negatives(
     Returns
     -------
     indices : int64 array of shape (n, k)
-        Of items; -1 where a query has fewer than k negatives left. Of equal scores the lower index comes first.
+        Of items; -1 where a query has fewer than k negatives left. Of equal scores the lower index comes first. On the
+        device of the queries and in an array of their package, as the scores are.
     scores : array of shape (n, k)
-        In the dtype to which queries, items and bias promote; -inf where the index is -1.
+        In the dtype to which queries, items and bias promote; -inf where the index is -1. On a GPU, NaN beside -1 for a
+        query with a score that is NaN or infinite.
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, RuntimeError
         As :func:`retrieval_hinge_loss`; also for a `k`, `skip` or `ceiling` that is not allowed.
 
     Examples
@@ -245,10 +250,13 @@ def hard_negatives(
     skip = _arguments.read_whole("skip", skip, 0)
     ceiling = _arguments.read_ceiling(ceiling, positives)
     memory = _arguments.read_whole("memory", memory, 1)
-    _, backend, dtype, given = read_table(*map(_call.array_of, (queries, items, bias)))
+    inputs, device, backend, dtype, given = read_table(*map(_call.array_of, (queries, items, bias)))
     places, hidden, _ = read_places(positives, exclude, given)
     retrieval = Retrieval(*given, places, hidden, None, None, None, 0.0, 1, memory)
     indices, scores, invalid = backend.retrieval.highest_scores(retrieval, wanted, skip, ceiling)
     if invalid >= 0:
         raise ValueError(_arguments.describe_invalid_query(invalid))
-    return indices, backend.arrays.cast(scores, dtype)
+    scores = backend.arrays.cast(scores, dtype)
+    if device == "cpu":
+        return indices, scores
+    return tuple(_call.to_caller(array, inputs[0].from_dlpack, device) for array in (indices, scores))
