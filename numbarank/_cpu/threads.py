@@ -26,8 +26,8 @@ def may_run_parallel():
 
 
 def count():
-    """Return how many threads a call may use."""
-    return 1 if layer() is None else numba.get_num_threads()
+    """Return how many threads a call may use here and now."""
+    return numba.get_num_threads() if may_run_parallel() else 1
 
 
 def share(pieces, function, count):
