@@ -700,3 +700,29 @@ def test_products_of_cupy(monkeypatch):
     assert_bits(out, a @ b.T)
     products.matmul(out, left, right, 0, transpose_a=True)
     assert_bits(right, (a @ b.T).T @ a)
+
+
+def test_random_tables(cpu):
+    """Small whole numbers, of which many products are equal, in all combinations of settings."""
+    rng = np.random.default_rng(11)
+    for _ in range(300):
+        queries, items, width = rng.integers(1, 5), rng.integers(1, 40), rng.integers(1, 4)
+        left, right = (rng.integers(-2, 3, (count, width)).astype(float) for count in (queries, items))
+        liked, hidden = rng.random((2, queries, items)) < [[[0.2]], [[0.1]]]
+        positives, exclude = np.nonzero(liked), np.nonzero(hidden)
+        settings = {
+            "margin": float(rng.choice([0.0, 1.0, -1.0, 2.5])),
+            "power": int(rng.choice([1, 2])),
+            "losers": [None, 1, 3, 0.3, 1.0][rng.integers(5)],
+            "weights": rng.choice([0.0, 0.5, 2.0], positives[0].size) if rng.random() < 0.5 else None,
+        }
+        expected = reference.RetrievalPairs(left @ right.T, positives, exclude, **settings)
+        memory = int(rng.choice([1, 2**20]))
+        for reduction in REDUCTIONS:
+            loss, (by_queries, by_items) = nr.retrieval_hinge_loss_and_grad(
+                left, right, positives, exclude=exclude, reduction=reduction, memory=memory, **settings
+            )
+            assert_allclose(loss, expected.loss(reduction), 1e-13)
+            by_scores = expected.gradient(reduction)
+            assert_allclose(by_queries, by_scores @ right, 1e-12, 1e-12)
+            assert_allclose(by_items, by_scores.T @ left, 1e-12, 1e-12)
