@@ -31,6 +31,7 @@ ARGUMENTS = [
 NOT_SLOW = ["-k", "not sizes and not hard and not many and not threads and not special_loss and not subprocess"]
 KERNELS = ["tests/test_margin_ranking.py", "-k", "(sizes or one_special or threads) and float64 or formula"]
 LISTS = ["tests/test_pairwise_hinge.py", "-k", "one_list or every_kind or threads or few_and_of_many"]
+HARDEST = [f"tests/test_{name}.py" for name in ("losers", "two_levels", "retrieval", "hard_negatives", "sharing")]
 # file -> functions (None is all), seconds a break may take, and the runs of pytest that should notice it
 PARTS = {
     "numbarank/losses/margin_ranking.py": (
@@ -63,6 +64,10 @@ PARTS = {
     **{
         f"numbarank/_cpu/{name}.py": (None, 300, [({}, LISTS)])
         for name in ("every_pair", "groups", "merging", "rows", "shared_groups", "sorted_groups", "sorting")
+    },
+    **{
+        f"numbarank/_cpu/{name}.py": (None, 300, [({}, HARDEST)])
+        for name in ("highest", "two_levels", "few_winners", "retrieval")
     },
 }
 
