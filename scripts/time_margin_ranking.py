@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from bench import fresh_processes, plots
+from bench import fresh_processes, plots, roofline
 from bench.goals import Goal, ratio
 from bench.harness import Benchmark, names
 from bench.pairs import FLOAT32, MARGIN, Pairs, Setting
-from bench.peers import OURS, OUT, PEERS, TENSOR
+from bench.peers import OURS, OUT, PEERS, TENSOR, Torch
 from bench.roofline import ROOFLINE
 from bench.tables import counted, first_calls, size_table
 
@@ -272,18 +272,35 @@ def upstream(sweep):
 
 @benchmark.row("weights")
 def weights(sweep):
-    """Compare weighted pairs with plain ones: one more array to read, twice where a mean has gradients."""
+    """Compare weighted pairs with the roofline of one array more, and with torch; a mean's gradients read it twice."""
     size = sweep.size(64_000_000)
     pairs, weights = Pairs.random(size, FLOAT32), np.abs(Pairs.random(size, FLOAT32, seed=1).x1)
     inputs, out = (pairs.x1, pairs.x2, pairs.y), [np.ones_like(pairs.x1) for _ in range(2)]
-    added_bytes = {("forward", "mean"): 4 / 3, ("gradients", "sum"): 6 / 5, ("gradients", "mean"): 7 / 5}
-    for (work, reduction), added in added_bytes.items():
+    for work, reduction in (("forward", "mean"), ("gradients", "sum"), ("gradients", "mean")):
         label = f"{'forward' if work == 'forward' else GIVEN}, '{reduction}', weights="
-        options = {"reduction": reduction} | ({"out": out} if work == "gradients" else {})
-        calls = {"without": _call(work, inputs, **options), "with": _call(work, inputs, weights=weights, **options)}
-        measured = ratio(sweep.compare(label, size, calls), "with", "without")
-        words = "{} of the time without weights="
-        yield Goal(f"{label}, {counted(size)}", words, round(1.05 * added, 2), measured, at_least=False)
+        written = {"out": out} if work == "gradients" else {}
+        calls = {OURS: _call(work, inputs, reduction=reduction, weights=weights, **written)}
+        calls |= roofline.kernels([*inputs, weights], written.get("out", ()), not sweep.options.quick)
+        reads_twice = written and reduction == "mean"
+        if reads_twice:
+            calls |= roofline.kernels(np.split(weights, 2), (), not sweep.options.quick, "second read")
+        times = sweep.compare(label, size, calls)
+        floor = _fastest(times, ROOFLINE) + (_fastest(times, "second read") if reads_twice else 0)
+        words = f"{{}} of the roofline{', weights read twice' if reads_twice else ''}"
+        yield Goal(f"{label}, {counted(size)}", words, 0.9, floor / times[OURS].median, at_least=True)
+    plain = [_call("gradients", inputs, out=out), _call("gradients", inputs, out=out, weights=weights)]
+    calls = dict(zip((OURS, "weighted"), plain, strict=True))
+    measured = None
+    if "torch" in sweep.options.peers:
+        calls |= Torch(FLOAT32).with_and_without_weights(pairs, weights)
+        times = sweep.compare("weights beside torch", size, calls)
+        measured = ratio(times, "torch weighted", "weighted") / ratio(times, "torch", OURS)
+    label = f"{GIVEN}, 'mean', weights=, {counted(size)}"
+    yield Goal(label, "{} of the lead over torch without weights", 1, measured, at_least=True)
+
+
+def _fastest(times, prefix):
+    return min(taken.median for name, taken in times.items() if name.startswith(prefix))
 
 
 def _call(work, inputs, **options):

@@ -196,6 +196,18 @@ class Torch(Implementation):
 
         return forward_and_backward
 
+    def with_and_without_weights(self, pairs, weights):
+        """Return calls of the mean loss and of ``backward()``: torch's own, and one that is weighted by hand."""
+        x1, x2, y = self._tensors(pairs, requires_grad=True)
+        weights, plain = self._tensor(weights), self.gradients(pairs)
+
+        def weighted():
+            x1.grad = x2.grad = None
+            losses = self._loss(x1, x2, y, margin=MARGIN, reduction="none")
+            ((weights * losses).sum() / weights.sum()).backward()
+
+        return {"torch": plain, "torch weighted": weighted}
+
     def to_host(self, loss):
         return loss.detach().double().cpu().numpy()
 

@@ -56,9 +56,9 @@ def _write_past_caches(typing_context, array, index, value):
 
 @functools.cache
 def _kernel(parallel, prefetch, past_caches, narrowing):
-    """Return a kernel that reads a, b and c, and copies each that has a destination.
+    """Return a kernel that reads a, b, c and d, and copies each of the first three that has a destination.
 
-    Each word of c goes with ``narrowing`` words of a and of b.
+    Each word of c goes with ``narrowing`` words of the others.
     """
     row, row_c, block_c = ROW, ROW // narrowing, BLOCK // narrowing
 
@@ -88,45 +88,49 @@ def _kernel(parallel, prefetch, past_caches, narrowing):
         return folded
 
     @njit(parallel=parallel, nogil=True)
-    def in_rows(a, b, c, to_a, to_b, to_c, folded):
+    def in_rows(a, b, c, d, to_a, to_b, to_c, folded):
         for block in prange(folded.size):
             for i in range(block * BLOCK // row, min((block + 1) * BLOCK, a.size) // row):
                 folded[block] ^= move(a, to_a, i * row, row)
                 folded[block] ^= move(b, to_b, i * row, row)
                 folded[block] ^= move(c, to_c, i * row_c, row_c)
+                folded[block] ^= move(d, None, i * row, row)
 
     @njit(parallel=parallel, nogil=True)
-    def in_blocks(a, b, c, to_a, to_b, to_c, folded):
+    def in_blocks(a, b, c, d, to_a, to_b, to_c, folded):
         for block in prange(folded.size):
             folded[block] ^= move(a, to_a, block * BLOCK, BLOCK)
             folded[block] ^= move(b, to_b, block * BLOCK, BLOCK)
             folded[block] ^= move(c, to_c, block * block_c, block_c)
+            folded[block] ^= move(d, None, block * BLOCK, BLOCK)
 
     return in_rows if prefetch else in_blocks
 
 
-def kernels(reads, writes, parallel=True):
+def kernels(reads, writes, parallel=True, name=ROOFLINE):
     """Return, by name, calls of the kernels at hand on given arrays of any dtype.
 
     Parameters
     ----------
     reads, writes : sequences of contiguous arrays
-        Two or three to read, and up to as many to write, which must be as large.
+        Two to four to read, and up to three to write, which must be as large.
     parallel : bool
         Whether the parallel kernels are among them.
+    name : str
+        What their names begin with.
     """
     threads = ("serial", "parallel") if parallel else ("serial",)
     choices = itertools.product(threads, ("", "prefetch"), ("", "past caches") if writes else ("",))
-    return {", ".join(filter(None, (ROOFLINE, *words))): _prepared(words, reads, writes) for words in choices}
+    return {", ".join(filter(None, (name, *words))): _prepared(words, reads, writes) for words in choices}
 
 
 def _prepared(words, reads, writes):
-    a, b, c = (*map(_as_words, reads), None)[:3]
+    a, b, c, d = (*map(_as_words, reads), None, None)[:4]
     to_a, to_b, to_c = (*map(_as_words, writes), None, None, None)[:3]
-    narrowing = reads[0].itemsize // reads[2].itemsize if c is not None else 1
+    narrowing = 1 if c is None else reads[0].itemsize // reads[2].itemsize
     kernel = _kernel(*(word in words for word in ("parallel", "prefetch", "past caches")), narrowing)
     folded = np.zeros(-(-a.size // BLOCK), WORD)
-    return functools.partial(kernel, a, b, c, to_a, to_b, to_c, folded)
+    return functools.partial(kernel, a, b, c, d, to_a, to_b, to_c, folded)
 
 
 def _as_words(array):
