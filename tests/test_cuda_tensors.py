@@ -11,6 +11,7 @@ import numbarank as nr
 torch = imported("torch")
 
 import numbarank.torch as nr_torch  # noqa: E402
+from numbarank.torch._memory import array_of  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cuda")
 STREAM = 7
@@ -118,7 +119,7 @@ def test_bfloat16(to_cuda):
 
 def test_memory_and_stream_are_torchs(to_cuda):
     tensor = to_cuda(torch.ones(3, requires_grad=True))
-    array = nr_torch._array(tensor)
+    array = array_of(tensor)
     interface = array.__cuda_array_interface__
     assert interface["data"][0] == tensor.data_ptr()
     assert interface["stream"] == (STREAM if SIMULATOR else torch.cuda.current_stream().cuda_stream or 1)
@@ -127,7 +128,7 @@ def test_memory_and_stream_are_torchs(to_cuda):
 
 def test_the_default_stream_has_a_number_in_the_interface(to_cuda, monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: types.SimpleNamespace(cuda_stream=0))
-    assert nr_torch._array(to_cuda(torch.ones(3))).__cuda_array_interface__["stream"] == 1
+    assert array_of(to_cuda(torch.ones(3))).__cuda_array_interface__["stream"] == 1
 
 
 def test_tensors_on_two_devices_are_refused(to_cuda):

@@ -22,6 +22,8 @@ import dask.array as da  # noqa: E402
 from dask.array.utils import assert_eq  # noqa: E402
 
 import numbarank.dask as nrd  # noqa: E402
+from numbarank.dask._chunks import counts_of_pairs  # noqa: E402
+from numbarank.dask._inputs import read_pairs  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cpu")
 
@@ -460,8 +462,8 @@ def test_weights_and_margins_are_read_once_and_not_early(synchronous):
 def test_the_sum_of_the_weights_needs_the_weights_alone(synchronous):
     sources = [Source(x) for x in (*random_pairs(ROWS), settings_of(ROWS)[1])]
     *lazy, weights = lazily(sources)
-    pairs = nrd._read_pairs(*lazy, 0.5, weights)
-    nrd._counts_of_pairs(pairs, np.dtype(np.float64)).sum().compute()
+    pairs = read_pairs(*lazy, 0.5, weights)
+    counts_of_pairs(pairs, np.dtype(np.float64)).sum().compute()
     assert [source.asked for source in sources] == [0, 0, 0, 2]
 
 

@@ -19,6 +19,8 @@ torch = imported("torch")
 from torch.nn import functional as F  # noqa: E402
 
 import numbarank.torch as nr_torch  # noqa: E402
+from numbarank.torch._memory import array_of  # noqa: E402
+from numbarank.torch._operators import margin_ranking, pairwise_hinge  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cpu")
 
@@ -250,7 +252,7 @@ def test_memory_is_shared_and_left_alone():
     tensors = [tensor.detach() for tensor in pairs()]
     before = [tensor.clone() for tensor in tensors]
     for tensor in tensors:
-        assert nr_torch._array(tensor).__array_interface__["data"][0] == tensor.data_ptr()
+        assert array_of(tensor).__array_interface__["data"][0] == tensor.data_ptr()
     with torch.inference_mode():
         nr_torch.margin_ranking_loss(*(tensor + 0 for tensor in tensors))
     nr_torch.margin_ranking_loss(*tensors)
@@ -495,7 +497,7 @@ def calls(monkeypatch):
     def refuse(*arguments):
         pytest.fail("the call goes through the dispatcher")
 
-    for operator in (nr_torch._margin_ranking, nr_torch._pairwise_hinge):
+    for operator in (margin_ranking, pairwise_hinge):
         for name in (operator.name, f"{operator.name}_and_grad"):
             monkeypatch.setattr(nr, name, functools.partial(spy, name, getattr(nr, name)))
         monkeypatch.setattr(operator, "function", getattr(nr, operator.name))
