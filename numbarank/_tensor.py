@@ -181,9 +181,12 @@ class Tensor:
         return self._operation[0]
 
     def _first_gradient(self, gradient):
-        given = gradient._data if isinstance(gradient, Tensor) else gradient
-        array, arrays = _arguments.read_first_gradient(given, self), self._arrays()
-        return arrays.one_like(self._data) if array is None else arrays.multiply(arrays.cast(array, self.dtype), 1)
+        arrays = self._arrays()
+        if gradient is None:
+            _arguments.check_no_gradient_needed(self)
+            return arrays.one_like(self._data)
+        array = _arguments.read_first_gradient(gradient._data if isinstance(gradient, Tensor) else gradient, self)
+        return arrays.multiply(arrays.cast(array, self.dtype), 1)
 
     def _accumulate(self, gradient):
         shape = self._data.shape

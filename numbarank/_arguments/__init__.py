@@ -13,7 +13,7 @@ from numbarank._arguments.dtypes import (
     promoted_dtype,
     read_dtype,
 )
-from numbarank._arguments.gradients import check_gradient, read_first_gradient, read_gradient
+from numbarank._arguments.gradients import check_gradient, check_no_gradient_needed, read_first_gradient, read_gradient
 from numbarank._arguments.groups import check_adjacent, check_one_is_given, read_counts, read_ids
 from numbarank._arguments.inputs import (
     Input,
@@ -53,6 +53,7 @@ __all__ = [
     "check_list_shapes",
     "check_longest",
     "check_losers",
+    "check_no_gradient_needed",
     "check_number",
     "check_one_is_given",
     "check_operand",

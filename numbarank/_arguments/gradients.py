@@ -25,13 +25,7 @@ def read_gradient(gradient, shape, device):
 
 
 def read_first_gradient(gradient, tensor):
-    """Return the gradient that a backward pass begins with as an array of a Tensor's shape, on its device.
-
-    None stands for a 1, where the Tensor has no axes.
-    """
-    if gradient is None:
-        _check_not_needed(tensor.shape)
-        return None
+    """Return the gradient that a backward pass begins with as an array of a Tensor's shape, on its device."""
     item = read("gradient", gradient)
     check_number(item)
     array, device = item.array, item.device
@@ -42,10 +36,11 @@ def read_first_gradient(gradient, tensor):
     return array
 
 
-def _check_not_needed(shape):
-    if shape != ():
+def check_no_gradient_needed(tensor):
+    """Raise RuntimeError where a backward pass cannot begin with a 1."""
+    if tensor._data.ndim:
         raise RuntimeError(
-            f"backward() of a Tensor of shape {shape} needs the gradient from above: pass an array of that shape"
+            f"backward() of a Tensor of shape {tensor.shape} needs the gradient from above: pass an array of that shape"
         )
 
 

@@ -81,7 +81,7 @@ def _arrays_of(loss, operands):
     for name, operand in zip(loss.CONSTANT, operands[-len(loss.CONSTANT) :], strict=True):
         if isinstance(operand, Tensor) and operand.requires_grad:
             raise TypeError(f"{name} requires a gradient, and there is none by {name}: pass {name}.detach()")
-    return tuple(map(array_of, operands))
+    return [operand._data if isinstance(operand, Tensor) else operand for operand in operands]
 
 
 def array_of(value):
