@@ -1,7 +1,7 @@
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 SITE ?= build/site
 
-.PHONY: help lint test site sim emulate ptx time
+.PHONY: help lint test site sim emulate ptx time report
 
 help:
 	@echo "make lint   check style and formatting with ruff"
@@ -11,6 +11,7 @@ help:
 	@echo "make emulate run all tests of the compiled CUDA kernels on an emulated driver"
 	@echo "make ptx    compile the CUDA kernels and check what comes out; no GPU needed"
 	@echo "make time   time the loss and its gradient on this machine"
+	@echo "make report time everything three times, and rewrite the tables and pictures of the docs"
 
 lint:
 	$(PYTHON) -m ruff check .
@@ -33,3 +34,6 @@ ptx:
 
 time:
 	$(PYTHON) scripts/time_margin_ranking.py
+
+report:
+	PYTHONPATH=. $(PYTHON) scripts/report.py

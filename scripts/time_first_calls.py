@@ -15,7 +15,7 @@ from bench import fresh_processes
 from bench.fresh_processes import FINISH, FLOORS, GRADIENTS, PEERS, on_pairs
 from bench.goals import VERDICTS, Goal
 from bench.harness import Benchmark, Line
-from bench.tables import seconds
+from bench.tables import Number
 
 OURS, JAX = "numbarank", "jax"
 HEADER = ("first call", "peer", "time", "times jax", "goal", "reached")
@@ -113,10 +113,10 @@ class Result:
 
     def cells(self):
         """Return the cells of the table."""
-        multiple = "-" if self.times_jax is None else f"{self.times_jax:.3g}"
+        multiple = "-" if self.times_jax is None else Number(self.times_jax)
         target = self.goal.target if self.goal else "-"
         reached = VERDICTS[self.goal and self.goal.reached]
-        return self.work, self.peer, seconds(statistics.median(self.seconds)), multiple, target, reached
+        return self.work, self.peer, Number(statistics.median(self.seconds), is_seconds=True), multiple, target, reached
 
     def as_dict(self):
         """Return everything about the result for a JSON file."""

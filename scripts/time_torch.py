@@ -9,7 +9,7 @@ import numba
 import torch
 from bench.goals import VERDICTS, Goal
 from bench.harness import Benchmark, Line
-from bench.tables import counted, seconds
+from bench.tables import Number, counted
 
 import numbarank.torch
 
@@ -48,9 +48,9 @@ def line(sweep, passes, size, calls, target):
     """Return the line of a size: the medians, and how they compare with the goal."""
     times = sweep.compare(passes, size, calls)
     ours, torchs = times[OURS].median, times[TORCH].median
-    cells = counted(size), passes, seconds(torchs), seconds(ours)
+    cells = counted(size), passes, Number(torchs, is_seconds=True), Number(ours, is_seconds=True)
     if target is None:
-        return Line((*cells, "-", f"{ours / torchs:.2f}", "-"))
+        return Line((*cells, "-", Number(ours / torchs), "-"))
     words, limit = target
     at_least = words is AS_FAST
     goal = Goal(f"{counted(size)}, {passes}", words, limit, torchs / ours if at_least else ours / torchs, at_least)

@@ -1,6 +1,9 @@
 """Goals: numbers to reach, most of them ratios of times that were taken side by side in one run."""
 
-from dataclasses import asdict, dataclass
+import statistics
+from dataclasses import asdict, dataclass, fields, replace
+
+from .tables import Number
 
 HEADER = ("work", "goal", "measured", "reached")
 WIDTHS = (62, 50, 12, 7)
@@ -37,23 +40,39 @@ class Goal:
 
     @property
     def shown(self):
-        """The measured number as the table shows it, to three digits."""
-        return "not measured" if self.measured is None else f"{self.measured:.3g}"
+        """The measured number as the table shows it."""
+        return "not measured" if self.measured is None else Number(self.measured)
 
     @property
     def reached(self):
         """Whether the number, as it is shown, is as good as the limit; None where it was not measured."""
         if self.measured is None:
             return None
-        return float(self.shown) >= self.limit if self.at_least else float(self.shown) <= self.limit
+        shown = float(str(self.shown))
+        return shown >= self.limit if self.at_least else shown <= self.limit
 
     def cells(self):
         """Return the goal's cells in a table: what is measured, the goal, the number, and whether it is reached."""
         return self.work, self.target, self.shown, VERDICTS[self.reached]
 
+    @classmethod
+    def from_dict(cls, record):
+        """Return a goal from what ``as_dict`` wrote to a JSON file."""
+        return cls(**{field.name: record[field.name] for field in fields(cls)})
+
     def as_dict(self):
         """Return everything about the goal for a JSON file."""
-        return {**asdict(self), "words": self.target, "reached": self.reached}
+        return {**asdict(self), "target": self.target, "reached": self.reached}
+
+
+def verdict(goals):
+    """Return the word for a goal that was measured in several runs: reached in all of them, or in their median."""
+    measured = [goal.measured for goal in goals]
+    if None in measured:
+        return VERDICTS[None]
+    if all(goal.reached for goal in goals):
+        return VERDICTS[True]
+    return "mostly" if replace(goals[0], measured=statistics.median(measured)).reached else VERDICTS[False]
 
 
 def ratio(times, numerator, denominator):

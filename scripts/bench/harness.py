@@ -19,7 +19,7 @@ BUSY = 0.5
 
 
 class Line(NamedTuple):
-    """A line of the table, and the goal in it if there is one."""
+    """A line of the table, and the goal in it if there is one, of which the last cell then is the verdict."""
 
     cells: tuple
     goal: goals.Goal | None = None
@@ -93,7 +93,8 @@ class Benchmark:
             text = f"{description}\n\n{table(self.header, [line.cells for line in lines])}"
             put_between_markers(options.markdown, text, self.marker)
         if options.json:
-            self._write_json(options.json, sweep, lines, where)
+            page = {"marker": self.marker, "header": self.header, "description": description}
+            self._write_json(options.json, sweep, lines, where | page)
 
     def parse_arguments(self, arguments=None):
         """Return the command line's options."""
@@ -138,7 +139,7 @@ class Benchmark:
         record = {
             **where,
             "left_out": sweep.left_out,
-            "goals": [line.goal.as_dict() for line in lines if line.goal],
+            "lines": [{"cells": line.cells, "goal": line.goal and line.goal.as_dict()} for line in lines],
             "rows": [row | where for row in sweep.rows],
         }
         Path(path).write_text(json.dumps(record, indent=1) + "\n")

@@ -1,20 +1,31 @@
 """Tables of timings, for a terminal and for a document."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from .roofline import ROOFLINE
 
 UNITS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
+class Number(NamedTuple):
+    """A number in a table: seconds, or a ratio."""
+
+    value: float
+    is_seconds: bool = False
+
+    def __str__(self):
+        return seconds(self.value) if self.is_seconds else f"{self.value:.3g}"
+
+
 def aligned(cells, widths):
     """Return cells as a line for a terminal."""
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    return "  ".join(str(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def table(header, rows):
     """Return rows of cells as a table for a document."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    lines = [f"| {' | '.join(map(str, cells))} |" for cells in (header, *rows)]
     return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
 
 
