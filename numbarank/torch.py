@@ -9,7 +9,7 @@ has no operators: it always goes that way.
 import functools
 import math
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -126,6 +126,9 @@ class MarginRankingLoss(nn.MarginRankingLoss):
         """Return the loss; see :func:`margin_ranking_loss`."""
         return margin_ranking_loss(input1, input2, target, self.margin, reduction=self.reduction, weights=weights)
 
+    if TYPE_CHECKING:  # calls of a Module give Any
+        __call__ = forward
+
     def extra_repr(self) -> str:
         """Return the settings."""
         return f"margin={self.margin!r}, reduction={self.reduction!r}"
@@ -235,6 +238,9 @@ class PairwiseHingeLoss(nn.Module):
             losers=self.losers,
             reduction=self.reduction,
         )
+
+    if TYPE_CHECKING:  # calls of a Module give Any
+        __call__ = forward
 
     def extra_repr(self) -> str:
         """Return the settings."""
