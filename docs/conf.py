@@ -40,6 +40,8 @@ LINKS = {
     "](../README.md": "](install.md",
     "](CONTRIBUTING.md": "](contributing.md",
     "](CHANGELOG.md": "](changelog.md",
+    "](SECURITY.md": "](security.md",
+    "](CITATION.cff": "](../CITATION.cff",
     "](LICENSE": "](../LICENSE",
 }
 
