@@ -1,10 +1,11 @@
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 SITE ?= build/site
 
-.PHONY: help lint test site sim emulate ptx time report
+.PHONY: help lint types test site sim emulate ptx time report
 
 help:
 	@echo "make lint   check style and formatting with ruff"
+	@echo "make types  check the type hints with mypy"
 	@echo "make test   run the tests and every example of the docs"
 	@echo "make site   build the site under build/site, from docs, README and docstrings"
 	@echo "make sim    run the tests with the CUDA kernels under numba's simulator"
@@ -16,6 +17,9 @@ help:
 lint:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+
+types:
+	$(PYTHON) -m mypy
 
 test:
 	$(PYTHON) -m pytest

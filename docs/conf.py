@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("NUMBARANK_CACHE", "0")  # nothing is computed here
 
 project = "numbarank"
-copyright = "the authors of numbarank, MIT licence"
+copyright = "the numbarank developers, MIT licence"
 release = version = re.search(r'__version__ = "(.+)"', (ROOT / "numbarank/__init__.py").read_text())[1]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
@@ -40,6 +40,8 @@ LINKS = {
     "](../README.md": "](install.md",
     "](CONTRIBUTING.md": "](contributing.md",
     "](CHANGELOG.md": "](changelog.md",
+    "](SECURITY.md": "](security.md",
+    "](CITATION.cff": "](../CITATION.cff",
     "](LICENSE": "](../LICENSE",
 }
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from numbarank import _arguments
 
@@ -49,19 +49,19 @@ class Groups:
         self._longest, self.on_devices = None, {}
 
     @classmethod
-    def of_offsets(cls, offsets, longest=None):
+    def of_offsets(cls, offsets: NDArray[np.int64], longest: int | None = None) -> "Groups":
         """Return the groups that start, and the last one ends, at these offsets; the longest one's rows if known."""
         groups = cls.__new__(cls)
         groups._offsets, groups._longest, groups.on_devices = offsets, longest, {}
         return groups
 
     @property
-    def offsets(self) -> np.ndarray:
+    def offsets(self) -> NDArray[np.int64]:
         """Where each group starts and the last one ends: int64, one more than there are groups, read-only."""
         return self._offsets
 
     @property
-    def sizes(self) -> np.ndarray:
+    def sizes(self) -> NDArray[np.int64]:
         """How many rows each group has."""
         return self._offsets[1:] - self._offsets[:-1]
 

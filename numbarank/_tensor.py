@@ -49,7 +49,7 @@ class Tensor:
     __slots__ = ("__weakref__", "_data", "_device", "_grad", "_operation", "_requires_grad")
     __array_ufunc__ = None
 
-    def __init__(self, data: ArrayLike, requires_grad: bool = False) -> None:
+    def __init__(self, data: "ArrayLike | Tensor", requires_grad: bool = False) -> None:
         self._operation = None
         self._grad = None
         self._requires_grad = False
@@ -85,7 +85,7 @@ class Tensor:
         return self._data
 
     @data.setter
-    def data(self, value: ArrayLike) -> None:
+    def data(self, value: "ArrayLike | Tensor") -> None:
         item = _arguments.read("data", value._data if isinstance(value, Tensor) else value)
         if self._requires_grad:
             _arguments.check_differentiable(item.array.dtype)
@@ -304,18 +304,18 @@ class Tensor:
         _arguments.check_operand(operation, other._device, self._device)
         return other._data
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()
         return np.array(array, dtype, copy=copy)
 
-    def __dlpack__(self, **options):
+    def __dlpack__(self, **options: Any) -> Any:
         return self._arrays().to_dlpack(self._exchangeable("__dlpack__"), **options)
 
-    def __dlpack_device__(self):
+    def __dlpack_device__(self) -> tuple[int, int]:
         return self._arrays().dlpack_device(self._data)
 
     @property
-    def __cuda_array_interface__(self):
+    def __cuda_array_interface__(self) -> dict[str, Any]:
         if self._device == "cpu":
             raise AttributeError("a Tensor in host memory has no CUDA array interface")
         return self._exchangeable("__cuda_array_interface__").__cuda_array_interface__

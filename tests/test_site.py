@@ -129,6 +129,12 @@ def test_formulas_are_mathml(pages):
     assert '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in pages["index.html"]
 
 
+def test_code_of_examples_is_not_wide():
+    for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+        code = [line for line in page.read_text().splitlines() if line.startswith((">>> ", "... "))]
+        assert [line for line in code if len(line) > 88] == [], page.name
+
+
 def browser():
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 

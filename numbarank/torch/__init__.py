@@ -6,7 +6,7 @@ autograd looks on, ordinary tensors do without them: then loss and gradients com
 has no operators: it always goes that way.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
@@ -118,6 +118,9 @@ class MarginRankingLoss(nn.MarginRankingLoss):
         """Return the loss; see :func:`margin_ranking_loss`."""
         return margin_ranking_loss(input1, input2, target, self.margin, reduction=self.reduction, weights=weights)
 
+    if TYPE_CHECKING:  # calls of a Module give Any
+        __call__ = forward
+
     def extra_repr(self) -> str:
         """Return the settings."""
         return f"margin={self.margin!r}, reduction={self.reduction!r}"
@@ -227,6 +230,9 @@ class PairwiseHingeLoss(nn.Module):
             losers=self.losers,
             reduction=self.reduction,
         )
+
+    if TYPE_CHECKING:  # calls of a Module give Any
+        __call__ = forward
 
     def extra_repr(self) -> str:
         """Return the settings."""
