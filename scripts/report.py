@@ -28,12 +28,13 @@ SIZES = "1,10,100,1k,10k,100k,1M,10M,64M"
 
 @dataclass(frozen=True)
 class Timing:
-    """A timing script: the page that shows its table, its options, and where its picture goes if it draws one."""
+    """A timing script with its options, the page that shows its table, and the picture that it draws, if any."""
 
     script: str
     page: str
     options: tuple = ()
     picture: str | None = None
+    picture_options: tuple = ()
 
 
 TIMINGS = {
@@ -41,8 +42,9 @@ TIMINGS = {
     "pairs": Timing(
         "time_margin_ranking.py",
         "performance.md",
-        ("--report", "--seconds", "1.5", "--sizes", SIZES),
+        ("--report", "--seconds", "1.5"),
         "performance.png",
+        ("--sizes", SIZES),
     ),
     "lists": Timing("time_pairwise_hinge.py", "performance.md", ("--seconds", "2"), "lists.png"),
     "retrieval": Timing("time_retrieval.py", "performance.md", ("--seconds", "2")),
@@ -71,7 +73,7 @@ def parse_arguments(arguments):
     option = parser.add_argument
     option("--scripts", type=names(TIMINGS), default=list(TIMINGS), help=f"of {','.join(TIMINGS)} (default all)")
     option("--runs", type=int, default=3, help="how often each script runs (default 3)")
-    option("--quick", action="store_true", help="small and short: to try the script, no figures")
+    option("--quick", action="store_true", help="small and short: to try the script, no figures and no pictures")
     option("--docs", type=Path, default=DOCS, help="the folder of the pages")
     option("--keep", type=Path, default=SCRIPTS.parent / "build" / "report", help="the folder of what was recorded")
     options = parser.parse_args(arguments)
@@ -85,8 +87,8 @@ def measure(timing, record, options, is_last):
     command = [sys.executable, SCRIPTS / timing.script, *timing.options, "--json", record]
     if options.quick:
         command.append("--quick")
-    if timing.picture and is_last:
-        command += ["--plot", options.docs / timing.picture]
+    elif timing.picture and is_last:
+        command += ["--plot", options.docs / timing.picture, *timing.picture_options]
     subprocess.run(command, check=True)
 
 
