@@ -27,10 +27,10 @@ def array_of(tensor):
     """Return the memory of a tensor as an array that numbarank takes; None stays None."""
     if tensor is None:
         return None
-    bfloat16 = _bfloat16() if tensor.dtype is _BFLOAT16 else None
-    if tensor.is_cuda:
-        return _CudaArray(tensor)
-    return tensor.numpy() if bfloat16 is None else tensor.view(torch.int16).numpy().view(bfloat16)
+    if tensor.dtype is not _BFLOAT16:
+        return _CudaArray(tensor) if tensor.is_cuda else tensor.numpy()
+    bfloat16 = _bfloat16()
+    return _CudaArray(tensor) if tensor.is_cuda else tensor.view(torch.int16).numpy().view(bfloat16)
 
 
 def _bfloat16():
@@ -43,14 +43,13 @@ def _bfloat16():
 
 def tensor_of(result):
     """Return what numbarank returned as a tensor of the same memory."""
-    if type(result) is np.ndarray and result.dtype.kind == "f":
-        return torch.from_numpy(result)
-    if not isinstance(result, (np.ndarray, np.generic)):
+    if isinstance(result, np.generic):
+        result = np.asarray(result)
+    if type(result) is not np.ndarray:
         return torch.from_dlpack(numbarank.Tensor(result))
-    array = np.asarray(result)
-    if array.dtype.kind == "V":  # bfloat16, whose name takes NumPy long to make
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
+    if result.dtype.kind == "V":  # bfloat16, whose name takes NumPy long to make
+        return torch.from_numpy(result.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(result)
 
 
 def upstream_of(tensor):
