@@ -164,6 +164,7 @@ def spread(values):
 def add_options(parser):
     option = parser.add_argument
     option("--queries", type=int, default=200, help="lists to train on (default 200)")
+    option("--longest", type=int, default=120, help="documents of the longest of the long lists (default 120)")
     option("--features", type=int, default=40, help="features of a document (default 40)")
     option("--threads", type=int, default=numba.get_num_threads(), help="of the library and of numba (default all)")
 
@@ -172,7 +173,7 @@ def prepare(parser, options):
     """Set the threads and the sizes."""
     numba.set_num_threads(options.threads)
     if options.quick:
-        options.queries, options.features = 20, 8
+        options.queries, options.longest, options.features = 20, 20, 8
 
 
 def conditions(options):
@@ -193,9 +194,10 @@ benchmark = Benchmark(
 )
 
 
-def lines(sweep, lists, longest, noise=1):
+def lines(sweep, longest, noise=1):
     """Yield a line for each library and objective, from as many pairs of lists as there are repeats."""
     options, results = sweep.options, collections.defaultdict(list)
+    lists = f"{longest // 2} to {longest}" + (", noisier labels" if noise > 1 else "")
     for repeat in range(options.repeats):
         train, test = (
             graded_lists(options.queries, longest, options.features, seed, noise)
@@ -211,12 +213,12 @@ def lines(sweep, lists, longest, noise=1):
 
 @benchmark.row("long")
 def long(sweep):
-    yield from lines(sweep, "60 to 120", longest=120)
+    yield from lines(sweep, sweep.options.longest)
 
 
 @benchmark.row("noisy")
 def noisy(sweep):
-    yield from lines(sweep, "40 to 80, noisier labels", longest=80, noise=3)
+    yield from lines(sweep, min(80, sweep.options.longest), noise=3)
 
 
 if __name__ == "__main__":
