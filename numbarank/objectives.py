@@ -14,19 +14,27 @@ import numbarank as nr
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _PairwiseHinge:
-    """The settings that an objective and its metric share: those of the loss, which checks them."""
+    """The settings that an objective and its metric share: those of the loss, which checks them, and the discount."""
 
     margin: float = 1.0
     power: int = 1
     losers: int | float | None = None
+    discount: bool = False
 
     def __post_init__(self) -> None:
-        checked = nr.PairwiseHingeLoss(**vars(self))
-        for name in vars(self):
+        checked = nr.PairwiseHingeLoss(**self._loss_settings)
+        for name in self._loss_settings:
             object.__setattr__(self, name, getattr(checked, name))
+        if not isinstance(self.discount, bool | np.bool_):
+            raise TypeError(f"discount is {self.discount!r}; it must be True or False")
+        object.__setattr__(self, "discount", bool(self.discount))
+
+    @property
+    def _loss_settings(self):
+        return {name: value for name, value in vars(self).items() if name != "discount"}
 
     def __repr__(self) -> str:
-        given = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]
+        given = [f"{name}={value!r}" for name, value in vars(self).items() if value not in (None, False)]
         return f"{type(self).__name__}({', '.join(given)})"
 
     def __eq__(self, other: object) -> bool:
@@ -40,15 +48,25 @@ class _PairwiseHinge:
         """What the metric is called in the libraries' logs."""
         return "pairwise_hinge" if self.power == 1 else "pairwise_squared_hinge"
 
+    def _weighed(self, rows):
+        """Return the keywords of the loss with the discounts, if wanted, among the rows' weights."""
+        if not self.discount:
+            return rows
+        discounts = _discounts(rows["scores"], rows["group"])
+        return rows | {"weights": discounts if rows["weights"] is None else discounts * rows["weights"]}
+
     def _mean(self, rows):
-        return float(nr.pairwise_hinge_loss(**rows, **vars(self)))
+        return float(nr.pairwise_hinge_loss(**self._weighed(rows), **self._loss_settings))
 
     def _derivatives(self, rows):
         """Return the gradient and the hessian of the sum over all pairs.
 
         The hinge has no second derivative: the active pairs of a row stand in for it, or one pair where it has none.
         """
-        _, gradient, active = nr.pairwise_hinge_loss_and_grad(**rows, **vars(self), reduction="sum", return_counts=True)
+        rows = self._weighed(rows)
+        _, gradient, active = nr.pairwise_hinge_loss_and_grad(
+            **rows, **self._loss_settings, reduction="sum", return_counts=True
+        )
         if self.power == 2:
             return gradient, 2 * active
         one_pair = 1.0 if rows["weights"] is None else np.square(rows["weights"], dtype=np.float64)
@@ -60,7 +78,7 @@ class LightGBMMetric(_PairwiseHinge):
 
     Parameters
     ----------
-    margin, power, losers
+    margin, power, losers, discount
         As in :func:`lightgbm`.
 
     Examples
@@ -83,7 +101,7 @@ class LightGBMObjective(_PairwiseHinge):
 
     Parameters
     ----------
-    margin, power, losers
+    margin, power, losers, discount
         As in :func:`lightgbm`.
 
     Examples
@@ -115,7 +133,7 @@ class XGBoostMetric(_PairwiseHinge):
 
     Parameters
     ----------
-    margin, power, losers
+    margin, power, losers, discount
         As in :func:`lightgbm`.
 
     Examples
@@ -145,7 +163,7 @@ class XGBoostObjective(_PairwiseHinge):
 
     Parameters
     ----------
-    margin, power, losers
+    margin, power, losers, discount
         As in :func:`lightgbm`.
 
     Examples
@@ -175,7 +193,9 @@ class XGBoostObjective(_PairwiseHinge):
         return XGBoostMetric(**vars(self))
 
 
-def lightgbm(margin: float = 1.0, power: int = 1, losers: int | float | None = None) -> LightGBMObjective:
+def lightgbm(
+    margin: float = 1.0, power: int = 1, losers: int | float | None = None, discount: bool = False
+) -> LightGBMObjective:
     """Return the pairwise hinge loss as an objective for LightGBM.
 
     Parameters
@@ -187,6 +207,9 @@ def lightgbm(margin: float = 1.0, power: int = 1, losers: int | float | None = N
     losers : int or float, optional
         Which rows of lower label each row meets, all by default: so many of the highest-scoring ones of its query, or
         that share of them, as in :func:`numbarank.pairwise_hinge_loss`.
+    discount : bool, default False
+        Whether the top counts more: each row weighs the discount that DCG [1]_ gives to its place in the order of the
+        scores of its query, ``1 / log2(1 + place)``, with the places counted from 1.
 
     Returns
     -------
@@ -197,8 +220,8 @@ def lightgbm(margin: float = 1.0, power: int = 1, losers: int | float | None = N
     Raises
     ------
     TypeError, ValueError
-        For a margin that is no finite number, another power, or losers that are no choice. When called: ValueError for
-        data without groups.
+        For a margin that is no finite number, another power, losers that are no choice, or a discount that is no bool.
+        When called: ValueError for data without groups.
 
     Notes
     -----
@@ -211,6 +234,16 @@ def lightgbm(margin: float = 1.0, power: int = 1, losers: int | float | None = N
     scores of each step. The libraries' own objectives truncate otherwise, by the rank of the higher-placed row of a
     pair. Unlike there, a query may have any number of rows (LightGBM's lambdarank takes 10,000), and labels are any
     real numbers, not integers that index gains.
+
+    With ``discount``, the weights are made anew for the scores of each step, and multiply those of the data; rows of
+    equal score share the mean of their places. A pair weighs the product of its rows' discounts, in the gradient, the
+    hessian and the metric. LambdaMART [2]_ weighs a pair by what exchanging its rows changes of NDCG, the difference of
+    the discounts times that of the gains.
+
+    References
+    ----------
+    .. [1] Järvelin, Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20, 2002.
+    .. [2] Burges, "From RankNet to LambdaRank to LambdaMART: an overview", Microsoft Research MSR-TR-2010-82, 2010.
 
     Examples
     --------
@@ -229,16 +262,24 @@ def lightgbm(margin: float = 1.0, power: int = 1, losers: int | float | None = N
     ('pairwise_hinge', 1.5, False)
     >>> objectives.lightgbm(losers=1)
     LightGBMObjective(margin=1.0, power=1, losers=1)
+
+    The places of the scores 0.5, 1 and 0 are 2, 1 and 3, and their discounts 0.63, 1 and 0.5:
+
+    >>> gradient, hessian = objectives.lightgbm(discount=True)([1, 0, 0], [0.5, 1.0, 0.0], None, [3])
+    >>> gradient.round(2)
+    array([-0.95,  0.63,  0.32])
     """
-    return LightGBMObjective(margin, power, losers)
+    return LightGBMObjective(margin, power, losers, discount)
 
 
-def xgboost(margin: float = 1.0, power: int = 1, losers: int | float | None = None) -> XGBoostObjective:
+def xgboost(
+    margin: float = 1.0, power: int = 1, losers: int | float | None = None, discount: bool = False
+) -> XGBoostObjective:
     """Return the pairwise hinge loss as an objective for XGBoost.
 
     Parameters
     ----------
-    margin, power, losers
+    margin, power, losers, discount
         As in :func:`lightgbm`.
 
     Returns
@@ -265,7 +306,19 @@ def xgboost(margin: float = 1.0, power: int = 1, losers: int | float | None = No
     >>> objectives.xgboost(power=2).metric.name
     'pairwise_squared_hinge'
     """
-    return XGBoostObjective(margin, power, losers)
+    return XGBoostObjective(margin, power, losers, discount)
+
+
+def _discounts(scores, group):
+    """Return the discount of DCG at each row's place in its query; rows of equal score share the mean of their places.
+
+    With the scores as labels of rows that are all tied every pair is active, so a row's slope is the number of rows
+    above it minus the number of those below.
+    """
+    tied, sizes = np.zeros(np.shape(scores), np.float32), np.asarray(group)
+    _, above_minus_below = nr.pairwise_hinge_loss_and_grad(tied, scores, group=sizes, reduction="sum")
+    places = (np.repeat(sizes, sizes) + 1 + above_minus_below) / 2
+    return 1 / np.log2(1 + places)
 
 
 def _lightgbm_rows(first, second, weight, group):

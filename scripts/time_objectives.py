@@ -1,9 +1,11 @@
 """Train LightGBM and XGBoost on the same graded lists, with numbarank's objectives and with their own.
 
 The table tells how well the models order lists that they have not seen, how long the training took, and how much of
-that the objective took. The trainings take turns, and times are medians, those of the higher learning rate.
+that the objective took. Each repeat makes lists of its own. The trainings take turns; NDCG is the median of the
+repeats, with the lowest and the highest in brackets, and times are medians, those of the higher learning rate.
 """
 
+import collections
 import importlib
 import statistics
 import time
@@ -16,10 +18,17 @@ from rank_documents import Lists, ndcg
 
 from numbarank import Groups, objectives
 
-ROUNDS = 60
-RATES = (0.1, 0.3)
-HEADER = ("library", "objective", *(f"NDCG@10, rate {rate}" for rate in RATES), f"{ROUNDS} rounds", "in the objective")
-WIDTHS = (27, 23, 17, 17, 9, 16)
+TRAININGS = ((0.1, 60), (0.1, 300), (0.3, 60))  # learning rate, rounds; the last one is timed
+HEADER = (
+    "lists",
+    "library",
+    "objective",
+    *(f"NDCG@10, rate {rate}, {rounds} rounds" for rate, rounds in TRAININGS),
+    "seconds",
+    "in the objective",
+)
+WIDTHS = (24, 8, 33, 29, 30, 29, 7, 16)
+OURS = ({}, {"power": 2}, {"discount": True}, {"discount": True, "power": 2})
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,8 @@ class Result:
         return self.seconds_in_objective / self.seconds
 
 
-def graded_lists(queries, longest, features, seed, causes=8):
-    """Return lists with labels from 0 to 4.
+def graded_lists(queries, longest, features, seed, noise=1, causes=8):
+    """Return lists with labels from 0 to 4, the shortest half as long as the longest.
 
     Every feature is a noisy view of one of a few hidden causes, and the labels follow some of these, with noise.
     """
@@ -45,26 +54,26 @@ def graded_lists(queries, longest, features, seed, causes=8):
     lengths = rng.integers(longest // 2, longest + 1, queries)
     hidden = rng.standard_normal((lengths.sum(), causes))
     relevance = hidden[:, 0] + np.sin(2 * hidden[:, 1]) + hidden[:, 2] * hidden[:, 3] + np.abs(hidden[:, 4])
-    relevance += rng.standard_normal(len(hidden))
+    relevance += noise * rng.standard_normal(len(hidden))
     labels = np.digitize(relevance, np.quantile(relevance, [0.5, 0.75, 0.9, 0.97]))
     seen = hidden[:, np.arange(features) % causes] + 0.7 * rng.standard_normal((len(hidden), features))
     return Lists(seen.astype(np.float32), labels.astype(np.float32), Groups(group=lengths))
 
 
 class LightGBM:
-    """LightGBM with graded lists to train on, and perhaps a weight for each document."""
+    """LightGBM with graded lists to train on."""
 
-    own = "lambdarank"
+    own = ("lambdarank", "rank_xendcg")
     ours = staticmethod(objectives.lightgbm)
 
-    def __init__(self, lists, threads, weights=None):
+    def __init__(self, lists, threads):
         self._library = importlib.import_module("lightgbm")
         self._settings = {"verbosity": -1, "num_threads": threads}
         self._data = self._library.Dataset(
-            lists.features, lists.labels, weight=weights, group=lists.groups.sizes, params=self._settings
+            lists.features, lists.labels, group=lists.groups.sizes, params=self._settings
         ).construct()
 
-    def train(self, objective, rate, rounds=ROUNDS):
+    def train(self, objective, rate, rounds):
         """Return a function from features to scores."""
         parameters = {**self._settings, "learning_rate": rate, "objective": objective}
         return self._library.train(parameters, self._data, rounds).predict
@@ -73,7 +82,7 @@ class LightGBM:
 class XGBoost:
     """XGBoost with graded lists to train on."""
 
-    own = "rank:pairwise"
+    own = ("rank:pairwise", "rank:ndcg")
     ours = staticmethod(objectives.xgboost)
 
     def __init__(self, lists, threads):
@@ -83,9 +92,9 @@ class XGBoost:
             lists.features, lists.labels, group=lists.groups.sizes, nthread=threads
         )
 
-    def train(self, objective, rate, rounds=ROUNDS):
+    def train(self, objective, rate, rounds):
         """Return a function from features to scores."""
-        named, obj = (self.own, objective) if callable(objective) else (objective, None)
+        named, obj = (self.own[0], objective) if callable(objective) else (objective, None)
         parameters = {"nthread": self._threads, "eta": rate, "objective": named}
         return self._library.train(parameters, self._data, rounds, obj=obj).inplace_predict
 
@@ -103,78 +112,73 @@ def timed(objective):
     return call, seconds
 
 
-def measure(library, objective, rate, test):
+def measure(library, objective, rate, rounds, test):
     """Train with a name of an objective or a callable; measure the training and its model."""
     calls = None
     if callable(objective):
         objective, calls = timed(objective)
     start = time.perf_counter()
-    predict = library.train(objective, rate)
+    predict = library.train(objective, rate, rounds)
     seconds = time.perf_counter() - start
     return Result(ndcg(predict(test.features), test, 10), seconds, None if calls is None else sum(calls))
 
 
 def candidates(train, threads):
     """Return, by their names in the table, the pairs of a library and an objective."""
-    libraries = {
-        "LightGBM": LightGBM(train, threads),
-        "LightGBM, weights 1 + label": LightGBM(train, threads, 1 + train.labels),
-        "XGBoost": XGBoost(train, threads),
-    }
-    return {
-        (name, described): (library, objective)
-        for name, library in libraries.items()
-        for described, objective in (
-            (f"its own {library.own}", library.own),
-            ("numbarank", library.ours()),
-            ("numbarank, power=2", library.ours(power=2)),
-        )
-    }
+    found = {}
+    for library in (LightGBM(train, threads), XGBoost(train, threads)):
+        name = type(library).__name__
+        found |= {(name, f"its own {own}"): (library, own) for own in library.own}
+        found |= {(name, described(settings)): (library, library.ours(**settings)) for settings in OURS}
+    return found
 
 
-def train_in_turns(candidates, test, repeats):
-    """Train all in turns, a first time without measuring; return the results of each at each rate."""
-    for library, objective in candidates.values():
-        library.train(objective, RATES[0], rounds=1)
-    results = {names: {rate: [] for rate in RATES} for names in candidates}
-    for _ in range(repeats):
-        for names, candidate in candidates.items():
-            for rate in RATES:
-                results[names][rate].append(measure(*candidate, rate, test))
-    return results
+def described(settings):
+    """Return what stands in the table for an objective of ours."""
+    return ", ".join(["numbarank", *(f"{name}={value}" for name, value in settings.items())])
 
 
-def cells(names, at_rates):
-    """Return the cells of the table, from the results of a library and objective at each rate."""
-    gains = (f"{results[0].ndcg:.3f}" for results in at_rates.values())
-    results = at_rates[RATES[-1]]
+def train_in_turns(train, test, threads, results):
+    """Train all in turns, each once without measuring; add their results to those of earlier lists."""
+    for names, (library, objective) in candidates(train, threads).items():
+        library.train(objective, rate=0.1, rounds=1)
+        for training in TRAININGS:
+            results[names, training].append(measure(library, objective, *training, test))
+
+
+def cells(names, trainings):
+    """Return the cells of the table, from the results of a library and objective in each training."""
+    gains = (spread([result.ndcg for result in results]) for results in trainings)
+    *_, results = trainings
     seconds = statistics.median(result.seconds for result in results)
     is_own = results[0].seconds_in_objective is None
     share = "-" if is_own else f"{statistics.median(result.share for result in results):.0%}"
-    return *names, *gains, f"{seconds:.2f} s", share
+    return *names, *gains, f"{seconds:.2f}", share
+
+
+def spread(values):
+    """Return the median, with the lowest and the highest in brackets."""
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 def add_options(parser):
     option = parser.add_argument
-    option("--queries", type=int, default=500, help="lists to train on (default 500)")
-    option("--longest", type=int, default=120, help="documents of the longest list (default 120)")
-    option("--features", type=int, default=136, help="features of a document (default 136)")
+    option("--queries", type=int, default=200, help="lists to train on (default 200)")
+    option("--longest", type=int, default=120, help="documents of the longest of the long lists (default 120)")
+    option("--features", type=int, default=40, help="features of a document (default 40)")
     option("--threads", type=int, default=numba.get_num_threads(), help="of the library and of numba (default all)")
 
 
 def prepare(parser, options):
-    """Set the threads and make the lists, to train on and to test with."""
+    """Set the threads and the sizes."""
     numba.set_num_threads(options.threads)
     if options.quick:
         options.queries, options.longest, options.features = 20, 20, 8
-    options.train, options.test = (
-        graded_lists(options.queries, options.longest, options.features, seed) for seed in (0, 1)
-    )
 
 
 def conditions(options):
     """Return what is trained on, in words."""
-    return f"{options.queries:,} lists, {len(options.train.labels):,} documents, {options.features} features"
+    return f"{options.queries:,} lists of documents with {options.features} features"
 
 
 benchmark = Benchmark(
@@ -190,14 +194,31 @@ benchmark = Benchmark(
 )
 
 
-@benchmark.row("trainings")
-def trainings(sweep):
-    options = sweep.options
-    results = train_in_turns(candidates(options.train, options.threads), options.test, options.repeats)
-    for names, at_rates in results.items():
-        for rate, trained in at_rates.items():
-            sweep.rows += [{"work": ", ".join(names), "rate": rate, **asdict(result)} for result in trained]
-        yield Line(cells(names, at_rates))
+def lines(sweep, longest, noise=1):
+    """Yield a line for each library and objective, from as many pairs of lists as there are repeats."""
+    options, results = sweep.options, collections.defaultdict(list)
+    lists = f"{longest // 2} to {longest}" + (", noisier labels" if noise > 1 else "")
+    for repeat in range(options.repeats):
+        train, test = (
+            graded_lists(options.queries, longest, options.features, seed, noise)
+            for seed in (2 * repeat, 2 * repeat + 1)
+        )
+        train_in_turns(train, test, options.threads, results)
+    for (names, (rate, rounds)), of_repeats in results.items():
+        work = ", ".join((lists, *names))
+        sweep.rows += [{"work": work, "rate": rate, "rounds": rounds, **asdict(result)} for result in of_repeats]
+    for names in dict.fromkeys(names for names, _ in results):
+        yield Line((lists, *cells(names, [results[names, training] for training in TRAININGS])))
+
+
+@benchmark.row("long")
+def long(sweep):
+    yield from lines(sweep, sweep.options.longest)
+
+
+@benchmark.row("noisy")
+def noisy(sweep):
+    yield from lines(sweep, min(80, sweep.options.longest), noise=3)
 
 
 if __name__ == "__main__":
