@@ -28,13 +28,17 @@ SIZES = "1,10,100,1k,10k,100k,1M,10M,64M"
 
 @dataclass(frozen=True)
 class Timing:
-    """A timing script with its options, the page that shows its table, and the picture that it draws, if any."""
+    """A timing script with its options, the page that shows its table, and the picture that it draws, if any.
+
+    One that repeats itself shows medians and a spread of its own, and runs once.
+    """
 
     script: str
     page: str
     options: tuple = ()
     picture: str | None = None
     picture_options: tuple = ()
+    repeats_itself: bool = False
 
 
 TIMINGS = {
@@ -49,6 +53,8 @@ TIMINGS = {
     "lists": Timing("time_pairwise_hinge.py", "performance.md", ("--seconds", "2"), "lists.png"),
     "retrieval": Timing("time_retrieval.py", "performance.md", ("--seconds", "2")),
     "torch": Timing("time_torch.py", "torch.md", ("--seconds", "2")),
+    "dask": Timing("time_dask.py", "distributed.md", repeats_itself=True),
+    "boosting": Timing("time_objectives.py", "boosting.md", ("--threads", "1"), repeats_itself=True),
 }
 
 
@@ -56,16 +62,15 @@ def main(arguments=None):
     options = parse_arguments(arguments)
     options.keep.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    for run in range(options.runs):
-        for name in options.scripts:
-            print(f"\n{name}, run {run + 1} of {options.runs}, after {(time.perf_counter() - start) / 60:.0f} min\n")
-            record = options.keep / f"{name}-{run + 1}.json"
-            measure(TIMINGS[name], record, options, is_last=run == options.runs - 1)
-    for name in options.scripts:
-        records = [json.loads((options.keep / f"{name}-{run + 1}.json").read_text()) for run in range(options.runs)]
-        page = options.docs / TIMINGS[name].page
-        put_between_markers(page, page_text(records), records[0]["marker"])
-        print(f"{page}: {name}")
+    repeated = [name for name in options.scripts if not TIMINGS[name].repeats_itself]
+    todo = [(name, run) for run in range(1, options.runs + 1) for name in repeated]
+    todo += [(name, 1) for name in options.scripts if name not in repeated]
+    for name, run in todo:
+        print(f"\n{name}, run {run}, after {(time.perf_counter() - start) / 60:.0f} min\n", flush=True)
+        measure(name, run, options)
+    for name in repeated:
+        records = [json.loads(record_of(name, run, options).read_text()) for run in range(1, options.runs + 1)]
+        put_between_markers(options.docs / TIMINGS[name].page, page_text(records), records[0]["marker"])
 
 
 def parse_arguments(arguments):
@@ -82,14 +87,23 @@ def parse_arguments(arguments):
     return options
 
 
-def measure(timing, record, options, is_last):
-    """Run a script, which records what it times; it draws its picture in the last run."""
-    command = [sys.executable, SCRIPTS / timing.script, *timing.options, "--json", record]
+def measure(name, run, options):
+    """Run a script, which records what it times, or writes its page itself; it draws its picture in the last run."""
+    timing = TIMINGS[name]
+    command = [sys.executable, SCRIPTS / timing.script, *timing.options]
+    if timing.repeats_itself:
+        command += ["--markdown", options.docs / timing.page]
+    else:
+        command += ["--json", record_of(name, run, options)]
     if options.quick:
         command.append("--quick")
-    elif timing.picture and is_last:
+    elif timing.picture and run == options.runs:
         command += ["--plot", options.docs / timing.picture, *timing.picture_options]
     subprocess.run(command, check=True)
+
+
+def record_of(name, run, options):
+    return options.keep / f"{name}-{run}.json"
 
 
 def page_text(records):

@@ -159,13 +159,16 @@ def main():
         "--limit", type=int, default=2**29, help="bytes that a worker may take where memory is measured"
     )
     parser.add_argument("--larger", type=float, default=4, help="how many times as large as both limits the arrays are")
-    parser.add_argument("--page", type=Path, help="a document with markers, between which the tables go")
+    parser.add_argument("--quick", action="store_true", help="small and short: to try the script, no figures")
+    parser.add_argument("--markdown", metavar="FILE", help="put the tables between the markers of this document")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.pairs, arguments.rounds, arguments.chunks, arguments.larger = 100_000, 1, [1, 2], 0.05
     with dask.config.set(SETTINGS):
         text = "\n\n".join(measurements(arguments))
     print(text)
-    if arguments.page:
-        put_between_markers(arguments.page, text, "dask")
+    if arguments.markdown:
+        put_between_markers(arguments.markdown, text, "dask")
 
 
 def measurements(arguments):

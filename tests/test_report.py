@@ -51,20 +51,22 @@ def test_times_are_shown_without_their_spread(report):
     assert "| 2 ms | goal | 3 | yes |" in text
 
 
-@pytest.mark.slow
-def test_a_quick_report_rewrites_the_page_and_keeps_what_was_recorded(report, tmp_path):
-    imported("torch")
-    page = tmp_path / "torch.md"
-    page.write_text("above\n<!-- times: begin -->\nold\n<!-- times: end -->\nbelow\n")
-    report.main(
-        ["--quick", "--runs", "2", "--scripts", "torch", "--docs", str(tmp_path), "--keep", str(tmp_path / "kept")]
-    )
-    text = page.read_text()
-    assert text.startswith("above\n<!-- times: begin -->\n\n")
-    assert text.endswith("<!-- times: end -->\nbelow\n")
-    assert "median of 2 runs" in text
-    assert "old" not in text
-    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["torch-1.json", "torch-2.json"]
+@pytest.mark.environment
+def test_a_quick_report_rewrites_the_pages_and_keeps_what_was_recorded(report, tmp_path):
+    for package in ("torch", "dask"):
+        imported(package)
+    pages = {"torch.md": "times", "distributed.md": "dask"}
+    for page, marker in pages.items():
+        (tmp_path / page).write_text(f"above\n<!-- {marker}: begin -->\nold\n<!-- {marker}: end -->\nbelow\n")
+    kept = tmp_path / "kept"
+    report.main(["--quick", "--runs", "2", "--scripts", "torch,dask", "--docs", str(tmp_path), "--keep", str(kept)])
+    for page, marker in pages.items():
+        text = (tmp_path / page).read_text()
+        assert text.startswith(f"above\n<!-- {marker}: begin -->\n\n")
+        assert text.endswith(f"<!-- {marker}: end -->\nbelow\n")
+        assert "old" not in text
+    assert "median of 2 runs" in (tmp_path / "torch.md").read_text()
+    assert sorted(path.name for path in kept.iterdir()) == ["torch-1.json", "torch-2.json"]
 
 
 def test_unknown_scripts_and_no_runs_are_refused(report, capsys):
