@@ -6,10 +6,9 @@
 # makes a model siamese; and each answer brings a margin of its own, which the loss takes as an array.
 
 # %%
+import numbarank as nr
 import numpy as np
 from matplotlib.figure import Figure
-
-import numbarank as nr
 
 # %% [markdown]
 # The answers are made up, so that there is a truth to compare with. An object has a place in the plane that nobody
@@ -22,7 +21,9 @@ places = rng.uniform(-1, 1, (200, 2))
 measured = np.tanh(2 * places @ rng.standard_normal((2, 20)) + rng.standard_normal(20))
 measured += 0.05 * rng.standard_normal((200, 20))
 first, near, far = rng.permuted(np.tile(np.arange(200), (3000, 1)), axis=1)[:, :3].T
-farther = np.linalg.norm(places[first] - places[far], axis=1) - np.linalg.norm(places[first] - places[near], axis=1)
+farther = np.linalg.norm(places[first] - places[far], axis=1) - np.linalg.norm(
+    places[first] - places[near], axis=1
+)
 near, far = np.where(farther > 0, near, far), np.where(farther > 0, far, near)
 truth, judges = abs(farther), rng.integers(1, 6, 3000)
 answers = np.maximum(truth + rng.normal(0, 0.1, 3000) / np.sqrt(judges), 0)
@@ -39,8 +40,10 @@ print(f"answers from {answers.min():.1f} to {answers.max():.1f}, on average {ans
 def similarity(weights, one, other):
     difference = measured[one] - measured[other]
     embedded = difference @ weights
-    distance = np.linalg.norm(embedded, axis=1)
-    return -distance, lambda upstream: -difference.T @ (embedded * (upstream / distance)[:, None])
+    distance = np.linalg.norm(embedded, axis=1, keepdims=True)
+    return -distance[
+        :, 0
+    ], lambda upstream: -difference.T @ (embedded / distance * upstream[:, None])
 
 
 def fit(asked, margin):
@@ -48,7 +51,9 @@ def fit(asked, margin):
     for _ in range(500):
         to_near, near_back = similarity(weights, first[asked], near[asked])
         to_far, far_back = similarity(weights, first[asked], far[asked])
-        _, (by_near, by_far) = nr.margin_ranking_loss_and_grad(to_near, to_far, 1, margin=margin, weights=judges[asked])
+        _, (by_near, by_far) = nr.margin_ranking_loss_and_grad(
+            to_near, to_far, 1, margin=margin, weights=judges[asked]
+        )
         weights -= 0.1 * (near_back(by_near) + far_back(by_far) + 0.01 * weights)
     return weights
 
@@ -68,22 +73,23 @@ for name, weights in maps.items():
     to_near, to_far = (similarity(weights, first[test], other[test])[0] for other in (near, far))
     gaps[name] = to_near - to_far
     agreement[name] = np.corrcoef(gaps[name], truth[test])[0, 1]
-    print(f"{name:25}  {np.mean(gaps[name] > 0):.1%} of new pairs in order, correlation {agreement[name]:.3f}")
+    order = np.mean(gaps[name] > 0)
+    print(f"{name:25}  {order:.1%} of new pairs in order, correlation {agreement[name]:.3f}")
 
 # %% [markdown]
 # The correlation is that of the differences of distances, in the map and in truth. An answer with its margin says more
 # than which object is nearer: 400 of them make as good a map as 1,000 without.
 
 # %%
-figure = Figure(figsize=(7, 3.6), layout="constrained")
+figure = Figure(figsize=(7.5, 3.6), layout="constrained")
 panels = figure.subplots(1, 2, sharex=True, sharey=True)
 for axes, name in zip(panels, ("one margin", "a margin for each pair"), strict=True):
     axes.plot(truth[test], gaps[name], ".", color="black", markersize=2, alpha=0.4)
     axes.axline((0, 0), slope=1, color="0.5", linestyle="dashed")
-    axes.set(title=f"{name}: correlation {agreement[name]:.2f}", xlabel="truth (units of the plane)")
+    axes.set(title=f"{name}: {agreement[name]:.2f}", xlabel="truth (units of the plane)")
     axes.spines[["top", "right"]].set_visible(False)
 panels[0].set_ylabel("map (units of the margin)")
-figure.suptitle("How much farther the other object is: 400 answers, 2,000 new ones to test")
+figure.suptitle("How much farther the other object is in 2,000 new answers, and the correlation")
 figure.savefig("embeddings.png", dpi=150)
 
 # %% [markdown]
