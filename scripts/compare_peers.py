@@ -27,22 +27,23 @@ from recommender.tables import aligned
 
 PACKAGES = ("implicit", "lightfm-next", "lightgbm", "xgboost", "scipy", "jax", "rax", "optax")
 RECOMMENDING = ("recall@10", "NDCG@10")
-LOSERS = {"movielens": methods.CANDIDATES, "insteval": (50, 100, 200, 400, 800)}
+OURS = {"losers": (100, 400, 800), "decay": (0.2, 0.7, 2.0)}
 LISTS = {"queries": 1000, "longest": 50, "features": 25}
 ROUNDS = 100
 
 
-def recommenders(load, name):
+def recommenders(load, epochs):
     """Return a function of the options that returns what is compared on, the methods' rows, and their measures."""
 
     def compare(options):
         ratings = load()
-        settings = training_settings(["--epochs=1"] if options.quick else [])
+        settings = training_settings([f"--epochs={1 if options.quick else epochs}"])
         present = [peer for peer in peers.PEERS if is_there(peer)]
-        chosen = [*methods.our_methods(settings, LOSERS[name]), *peers.named(present)]
+        chosen = [*methods.our_methods(settings, **OURS), *peers.named(present)]
         rows = compared(chosen, methods.recommending(ratings, seeds_of(options)), options)
         users, items = len(ratings.user_ids), len(ratings.titles)
-        return f"{ratings.users.size:,} ratings of {items:,} by {users:,} users", rows, RECOMMENDING
+        words = f"{ratings.users.size:,} ratings of {items:,} by {users:,} users; {settings.epochs} epochs of ours"
+        return words, rows, RECOMMENDING
 
     return compare
 
@@ -60,8 +61,8 @@ def graded(options):
 
 
 TABLES = {
-    "movielens": recommenders(load_movielens, "movielens"),
-    "insteval": recommenders(load_insteval, "insteval"),
+    "movielens": recommenders(load_movielens, epochs=40),
+    "insteval": recommenders(load_insteval, epochs=20),
     "graded": graded,
 }
 

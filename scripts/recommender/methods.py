@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import measures
-from .model import USERS_PER_STEP, Recommender, train
+from .model import USERS_PER_STEP, WEIGHT_DECAY, Recommender, train
 from .objectives import AllPairs, HardestPairs, SampledPairs
 from .ratings import Streams, run_split, validation_split
 
@@ -62,10 +62,10 @@ def word(value):
 # ---------------------------------------------------------------- our own
 
 
-def prepared(pairs, split, seed, settings, losers=None):
+def prepared(pairs, split, seed, settings, losers=None, decay=WEIGHT_DECAY):
     """Return a new recommender, the objective to train it on, and the random numbers of the training."""
     streams = Streams.of(seed)
-    recommender = Recommender(*split.rated.shape, streams.weights)
+    recommender = Recommender(*split.rated.shape, streams.weights, decay)
     if pairs == "hardest":
         objective = HardestPairs(split, settings.margin, losers or settings.losers)
     elif pairs == "all":
@@ -79,26 +79,26 @@ def prepared(pairs, split, seed, settings, losers=None):
 def fitted(pairs, settings):
     """Return how to train a recommender of ours: the ``fit`` of its `Method`."""
 
-    def fit(split, seed, losers=None):
-        recommender, objective, rng = prepared(pairs, split, seed, settings, losers)
+    def fit(split, seed, **setting):
+        recommender, objective, rng = prepared(pairs, split, seed, settings, **setting)
         seconds = sum(seconds for _, seconds in train(recommender, objective, settings.epochs, rng))
         return recommender.scores(), seconds
 
     return fit
 
 
-def hardest(settings, candidates):
-    """Return the training on the hardest pairs, with so many losers to choose from."""
-    return Method("hardest", [{"losers": losers} for losers in candidates], fitted("hardest", settings))
+def hardest(settings, losers, **choices):
+    """Return the training on the hardest pairs, with these numbers of losers and perhaps more to choose from."""
+    return Method("hardest", grid(losers=losers, **choices), fitted("hardest", settings))
 
 
-def our_methods(settings, losers):
-    """Return popularity and the three ways to train, the hardest pairs with these numbers of losers to choose from."""
+def our_methods(settings, losers, **choices):
+    """Return popularity and the three ways to train, with these numbers of losers and perhaps more to choose from."""
     return [
         Method("popularity", [{}], lambda split, seed: (measures.popularity(split), 0.0)),
-        Method(f"sampled, the best of {settings.negatives}", [{}], fitted("sampled", settings)),
-        Method("all pairs, squared", [{}], fitted("all", settings)),
-        hardest(settings, losers),
+        Method(f"sampled, the best of {settings.negatives}", grid(**choices), fitted("sampled", settings)),
+        Method("all pairs, squared", grid(**choices), fitted("all", settings)),
+        hardest(settings, losers, **choices),
     ]
 
 
