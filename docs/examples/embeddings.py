@@ -21,14 +21,13 @@ places = rng.uniform(-1, 1, (200, 2))
 measured = np.tanh(2 * places @ rng.standard_normal((2, 20)) + rng.standard_normal(20))
 measured += 0.05 * rng.standard_normal((200, 20))
 first, near, far = rng.permuted(np.tile(np.arange(200), (3000, 1)), axis=1)[:, :3].T
-farther = np.linalg.norm(places[first] - places[far], axis=1) - np.linalg.norm(
-    places[first] - places[near], axis=1
-)
+farther = np.linalg.norm(places[first] - places[far], axis=1)
+farther -= np.linalg.norm(places[first] - places[near], axis=1)
 near, far = np.where(farther > 0, near, far), np.where(farther > 0, far, near)
 truth, judges = abs(farther), rng.integers(1, 6, 3000)
 answers = np.maximum(truth + rng.normal(0, 0.1, 3000) / np.sqrt(judges), 0)
 few, more, test = slice(400), slice(1000), slice(1000, None)
-print(f"answers from {answers.min():.1f} to {answers.max():.1f}, on average {answers.mean():.2f}")
+print(f"answers from {answers.min():.1f} to {answers.max():.1f}, mean {answers.mean():.2f}")
 
 # %% [markdown]
 # The similarity of two objects is their distance in the map, negated. The nearer pair should have the higher one, by
@@ -40,10 +39,9 @@ print(f"answers from {answers.min():.1f} to {answers.max():.1f}, on average {ans
 def similarity(weights, one, other):
     difference = measured[one] - measured[other]
     embedded = difference @ weights
-    distance = np.linalg.norm(embedded, axis=1, keepdims=True)
-    return -distance[
-        :, 0
-    ], lambda upstream: -difference.T @ (embedded / distance * upstream[:, None])
+    distance = np.linalg.norm(embedded, axis=1)
+    slopes = embedded / distance[:, None]
+    return -distance, lambda upstream: -difference.T @ (slopes * upstream[:, None])
 
 
 def fit(asked, margin):
@@ -70,7 +68,8 @@ maps = {
 }
 gaps, agreement = {}, {}
 for name, weights in maps.items():
-    to_near, to_far = (similarity(weights, first[test], other[test])[0] for other in (near, far))
+    to_near, _ = similarity(weights, first[test], near[test])
+    to_far, _ = similarity(weights, first[test], far[test])
     gaps[name] = to_near - to_far
     agreement[name] = np.corrcoef(gaps[name], truth[test])[0, 1]
     order = np.mean(gaps[name] > 0)
@@ -89,12 +88,13 @@ for axes, name in zip(panels, ("one margin", "a margin for each pair"), strict=T
     axes.set(title=f"{name}: {agreement[name]:.2f}", xlabel="truth (units of the plane)")
     axes.spines[["top", "right"]].set_visible(False)
 panels[0].set_ylabel("map (units of the margin)")
-figure.suptitle("How much farther the other object is in 2,000 new answers, and the correlation")
+figure.suptitle("How much farther an object is, in 2,000 new answers; correlation")
 figure.savefig("embeddings.png", dpi=150)
 
 # %% [markdown]
 # ![Two clouds of points, the differences of distances in the map over the true ones. With one margin the cloud is wide,
 # with a margin for each pair it is narrower and nearer to the diagonal.](embeddings.png)
 #
-# A network in the place of the weights takes the same two gradients; in PyTorch, `numbarank.torch` hands them to
+# On the dashed line a difference in the map is as large as the true one; the hinge pulls up what is smaller. A network
+# in the place of the weights takes the same two gradients; in PyTorch, `numbarank.torch` hands them to
 # [autograd](../torch.md) by itself.

@@ -74,7 +74,9 @@ for _ in range(100):
         parameter -= 0.1 * gradient / np.sqrt(square)
     recalls.append(recall(persons @ items.T + bias))
 best = recall(people @ films.T + popularity)
-print(f"recall after 100 steps: {recalls[-1]:.3f}, {recalls[-1] / baseline:.1f} times as much")
+print(
+    f"recall after 100 steps: {recalls[-1]:.3f}, {recalls[-1] / baseline:.1f} times as much"
+)
 print(f"recall of the interest itself, which nobody knows: {best:.3f}")
 
 # %% [markdown]

@@ -54,7 +54,9 @@ rows, labels = features[train].reshape(-1, 10), grades[train].ravel()
 groups = nr.Groups(group=np.full(200, length))
 weights = np.zeros(10)
 for _ in range(50):
-    loss, by_score = nr.pairwise_hinge_loss_and_grad(rows @ weights, labels, group=groups, power=2)
+    loss, by_score = nr.pairwise_hinge_loss_and_grad(
+        rows @ weights, labels, group=groups, power=2
+    )
     weights -= 0.1 * by_score @ rows
 after = ndcg(features[test] @ weights, grades[test])
 print(f"loss of a pair {loss:.3f}; NDCG@10 on the test queries {after:.3f}")
