@@ -25,7 +25,8 @@ from recommender import methods, peers
 from recommender.ratings import DATA_TERMS, load_insteval, load_movielens
 from recommender.tables import aligned
 
-PACKAGES = ("implicit", "lightfm-next", "lightgbm", "xgboost", "scipy", "jax", "rax", "optax")
+RECOMMENDERS = ("implicit", "lightfm-next")
+RANKERS = ("lightgbm", "xgboost", "scipy", "jax", "rax", "optax")
 RECOMMENDING = ("recall@10", "NDCG@10")
 OURS = {"losers": (100, 400, 800), "decay": (0.2, 0.7, 2.0)}
 LISTS = {"queries": 1000, "longest": 50, "features": 25}
@@ -42,7 +43,9 @@ def recommenders(load, epochs):
         chosen = [*methods.our_methods(settings, **OURS), *peers.named(present)]
         rows = compared(chosen, methods.recommending(ratings, seeds_of(options)), options)
         users, items = len(ratings.user_ids), len(ratings.titles)
-        words = f"{ratings.users.size:,} ratings of {items:,} by {users:,} users; {settings.epochs} epochs of ours"
+        words = (
+            f"{ratings.users.size:,} ratings of {items:,} items by {users:,} users; numbarank: epochs {settings.epochs}"
+        )
         return words, rows, RECOMMENDING
 
     return compare
@@ -112,7 +115,7 @@ def show(name, found, options):
     """Print a table, and put it into a document if one is named."""
     conditions, rows, measures = found
     seeds = seeds_of(options)
-    where = described(environment("cpu", PACKAGES))
+    where = described(environment("cpu", RANKERS if name == "graded" else RECOMMENDERS))
     words = f"{where}; {conditions}; {len(seeds)} seeds, from 0" if len(seeds) > 1 else f"{where}; {conditions}; seed 0"
     header, lines = ("method", *measures, "seconds", "setting", "chosen from"), [cells(row, measures) for row in rows]
     print(f"{name}: {words}\n\n{aligned(header, lines)}\n", flush=True)
@@ -142,7 +145,7 @@ def main():
         show(name, found[name], options)
     if options.json:
         results = {name: {"conditions": words, "rows": rows} for name, (words, rows, _) in found.items()}
-        options.json.write_text(json.dumps({**environment("cpu", PACKAGES), **results}, indent=1) + "\n")
+        options.json.write_text(json.dumps({**environment("cpu", RECOMMENDERS + RANKERS), **results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

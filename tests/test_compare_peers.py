@@ -63,7 +63,7 @@ def test_recommenders_on_grades_of_lecturers(run):
     assert [row["method"] for row in rows][:3] == ["popularity", "sampled, the best of 10", "all pairs, squared"]
     assert rows[3]["method"] == "hardest"
     check_rows(rows, "recall@10")
-    assert "73,421 ratings of 1,128 by 2,972 users; 1 epochs of ours; seed 0" in printed
+    assert "73,421 ratings of 1,128 items by 2,972 users; numbarank: epochs 1; seed 0" in printed
     for package in ("implicit", "lightfm"):
         is_compared = any(row["method"].startswith(package) for row in rows)
         assert is_compared != (f"left out: {package} is not installed" in printed)

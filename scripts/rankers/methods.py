@@ -11,7 +11,7 @@ from . import linear
 from .lists import graded_lists
 from .trees import LightGBM, XGBoost
 
-RATES = (0.05, 0.1, 0.2)
+RATES = (0.1, 0.2, 0.3)
 WEIGHTS = {"1 + grade": lambda grades: 1 + grades, "2^grade": lambda grades: 2**grades}
 MEASURE = "NDCG@10"
 
