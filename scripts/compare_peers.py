@@ -40,8 +40,11 @@ def recommenders(load, epochs):
         ratings = load()
         settings = training_settings([f"--epochs={1 if options.quick else epochs}"])
         present = [peer for peer in peers.PEERS if is_there(peer)]
-        chosen = [*methods.our_methods(settings, **OURS), *peers.named(present)]
-        rows = compared(chosen, methods.recommending(ratings, seeds_of(options)), options)
+        baseline, *ours = methods.our_methods(settings, **OURS)
+        ours = [method._replace(name=f"numbarank, {method.name}") for method in ours]
+        rows = compared(
+            [baseline, *ours, *peers.named(present)], methods.recommending(ratings, seeds_of(options)), options
+        )
         users, items = len(ratings.user_ids), len(ratings.titles)
         words = (
             f"{ratings.users.size:,} ratings of {items:,} items by {users:,} users; numbarank: epochs {settings.epochs}"
