@@ -1,13 +1,13 @@
 """How Sphinx builds the site: ``make site``."""
 
-import os
 import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-os.environ.setdefault("NUMBARANK_CACHE", "0")  # nothing is computed here
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+import gallery  # noqa: E402
 
 project = "numbarank"
 copyright = "the numbarank developers, MIT licence"
@@ -31,7 +31,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = html_copy_source = html_show_sourcelink = html_use_index = html_domain_indices = False
 smartquotes = False  # names of settings are in quotes
-templates_path, exclude_patterns = [], ["_static"]
+templates_path, exclude_patterns = [], ["_static", "*.py"]
+source_suffix = {".md": "markdown", ".py": "markdown"}  # examples/*.py: gallery.py makes Markdown of them
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
 
 QUOTE = re.compile(r"^See \[(\w+\.md)\]\(\.\./\1\)(?:: (.+))?\.$", re.MULTILINE)
@@ -43,6 +44,7 @@ LINKS = {
     "](SECURITY.md": "](security.md",
     "](CITATION.cff": "](../CITATION.cff",
     "](LICENSE": "](../LICENSE",
+    "](../tests/": "](path:../tests/",  # not a page, although a script
 }
 
 
@@ -54,7 +56,12 @@ def setup(app):
 
 def read_source(app, name, source):
     """Put the files that stand above docs/, or sections of them, where a line points to them; turn links to pages."""
-    if app.env.doc2path(name).suffix != ".md":
+    path = app.env.doc2path(name)
+    if path.suffix == ".py":
+        for file in (ROOT / "numbarank").rglob("*.py"):
+            app.env.note_dependency(str(file))
+        source[0] = gallery.page(path, app.doctreedir / "examples-run")
+    if path.suffix != ".md":
         return
 
     def quoted(found):

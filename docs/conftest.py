@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import pytest
 
 collect_ignore = ["conf.py"]  # it is Sphinx's
+collect_ignore_glob = ["examples/*.py"]  # scripts: tests/test_examples.py runs them
 
 NEEDED = {
     "arrays.md": ("torch",),

@@ -53,7 +53,7 @@ def choose_losers(ratings, settings):
     """Set the number of losers to the one with the best recall on the validation part; return what each reaches."""
     method = methods.hardest(settings, methods.CANDIDATES)
     with progress_bar(len(method.settings), "Choosing") as progress:
-        best, rows = methods.choose(method, ratings, [settings.seed], progress)
+        best, rows = methods.choose(method, methods.recommending(ratings, [settings.seed]), progress)
     settings.losers = best["losers"]
     return rows
 
@@ -116,8 +116,9 @@ def speed_of_loss(totals, epochs, training_seconds):
 
 def compare(ratings, settings):
     """Train and fit all methods; print a row for each, and return the rows."""
-    chosen = [*methods.our_methods(settings), *peers.named(settings.peers)]
-    rows = methods.compare(chosen, ratings, seeds_of(settings), progress_bar)
+    losers = methods.CANDIDATES if settings.validate else [settings.losers]
+    chosen = [*methods.our_methods(settings, losers), *peers.named(settings.peers)]
+    rows = methods.compare(chosen, methods.recommending(ratings, seeds_of(settings)), progress_bar)
     show(*tables.comparison(rows), settings, "recommenders", list(settings.peers))
     return {"comparison": rows}
 
@@ -125,7 +126,7 @@ def compare(ratings, settings):
 def sweep(ratings, settings):
     """Train with more and more losers, at last with all; print a row for each, and return the rows."""
     numbers = [*(number for number in SWEPT if number < len(ratings.titles)), len(ratings.titles)]
-    rows = methods.sweep(numbers, ratings, seeds_of(settings), settings, progress_bar)
+    rows = methods.sweep(numbers, methods.recommending(ratings, seeds_of(settings)), settings, progress_bar)
     show(*tables.sweep(rows), settings, "losers", [])
     return {"sweep": rows}
 

@@ -6,17 +6,15 @@ repeats, with the lowest and the highest in brackets, and times are medians, tho
 """
 
 import collections
-import importlib
 import statistics
 import time
 from dataclasses import asdict, dataclass
 
 import numba
-import numpy as np
 from bench.harness import Benchmark, Line
-from rank_documents import Lists, ndcg
-
-from numbarank import Groups, objectives
+from rank_documents import ndcg
+from rankers.lists import graded_lists
+from rankers.trees import LightGBM, XGBoost
 
 TRAININGS = ((0.1, 60), (0.1, 300), (0.3, 60))  # learning rate, rounds; the last one is timed
 HEADER = (
@@ -43,60 +41,6 @@ class Result:
     def share(self):
         """How much of the training the objective took."""
         return self.seconds_in_objective / self.seconds
-
-
-def graded_lists(queries, longest, features, seed, noise=1, causes=8):
-    """Return lists with labels from 0 to 4, the shortest half as long as the longest.
-
-    Every feature is a noisy view of one of a few hidden causes, and the labels follow some of these, with noise.
-    """
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(longest // 2, longest + 1, queries)
-    hidden = rng.standard_normal((lengths.sum(), causes))
-    relevance = hidden[:, 0] + np.sin(2 * hidden[:, 1]) + hidden[:, 2] * hidden[:, 3] + np.abs(hidden[:, 4])
-    relevance += noise * rng.standard_normal(len(hidden))
-    labels = np.digitize(relevance, np.quantile(relevance, [0.5, 0.75, 0.9, 0.97]))
-    seen = hidden[:, np.arange(features) % causes] + 0.7 * rng.standard_normal((len(hidden), features))
-    return Lists(seen.astype(np.float32), labels.astype(np.float32), Groups(group=lengths))
-
-
-class LightGBM:
-    """LightGBM with graded lists to train on."""
-
-    own = ("lambdarank", "rank_xendcg")
-    ours = staticmethod(objectives.lightgbm)
-
-    def __init__(self, lists, threads):
-        self._library = importlib.import_module("lightgbm")
-        self._settings = {"verbosity": -1, "num_threads": threads}
-        self._data = self._library.Dataset(
-            lists.features, lists.labels, group=lists.groups.sizes, params=self._settings
-        ).construct()
-
-    def train(self, objective, rate, rounds):
-        """Return a function from features to scores."""
-        parameters = {**self._settings, "learning_rate": rate, "objective": objective}
-        return self._library.train(parameters, self._data, rounds).predict
-
-
-class XGBoost:
-    """XGBoost with graded lists to train on."""
-
-    own = ("rank:pairwise", "rank:ndcg")
-    ours = staticmethod(objectives.xgboost)
-
-    def __init__(self, lists, threads):
-        self._library = importlib.import_module("xgboost")
-        self._threads = threads
-        self._data = self._library.QuantileDMatrix(
-            lists.features, lists.labels, group=lists.groups.sizes, nthread=threads
-        )
-
-    def train(self, objective, rate, rounds):
-        """Return a function from features to scores."""
-        named, obj = (self.own[0], objective) if callable(objective) else (objective, None)
-        parameters = {"nthread": self._threads, "eta": rate, "objective": named}
-        return self._library.train(parameters, self._data, rounds, obj=obj).inplace_predict
 
 
 def timed(objective):

@@ -23,7 +23,7 @@ from numbarank import __main__
 pytestmark = pytest.mark.environment
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDED = ("sphinx", "furo", "myst_parser", "numpydoc", "torch", "dask")
+NEEDED = ("sphinx", "furo", "myst_parser", "numpydoc", "matplotlib", "torch", "dask")
 MODULES = ("numbarank", "numbarank.torch", "numbarank.dask", "numbarank.objectives")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PHONE = 390  # pixels
@@ -123,6 +123,19 @@ def test_pictures_have_alternatives_in_words(pages):
     assert len(pictures) >= 3
     for tag in pictures:
         assert len(re.search(r'alt="([^"]*)"', tag)[1].split()) > 3, tag
+
+
+@pytest.mark.parametrize("example", sorted(path.stem for path in (ROOT / "docs" / "examples").glob("*.py")))
+def test_an_example_shows_its_code_its_output_and_its_picture(site, pages, example):
+    text = pages[f"examples/{example}.html"]
+    assert text.count('<div class="highlight-python ') >= 4
+    printed = re.findall(r'<div class="output highlight-text [^>]*>.*?<pre>(.*?)</pre>', text, re.DOTALL)
+    assert len(printed) >= 2
+    assert all(re.search(r"\d", re.sub("<.*?>", "", one)) for one in printed)
+    assert f'src="../_images/{example}.png"' in text
+    assert (site / "_images" / f"{example}.png").read_bytes().startswith(b"\x89PNG")
+    assert f"{example}.py" in re.search(r'<a class="reference download internal"[^>]*href="([^"]*)"', text)[1]
+    assert f'href="{example}.html"' in pages["examples/index.html"]
 
 
 def test_formulas_are_mathml(pages):

