@@ -12,7 +12,6 @@ from .lists import graded_lists
 from .trees import LightGBM, XGBoost
 
 RATES = (0.1, 0.2, 0.3)
-WEIGHTS = {"1 + grade": lambda grades: 1 + grades, "2^grade": lambda grades: 2**grades}
 MEASURE = "NDCG@10"
 
 
@@ -47,13 +46,13 @@ def lightgbm_methods(rounds):
         library = LightGBM(parts.train, numba.get_num_threads())
         return boosted(library, LightGBM.own[0], rate, rounds, num_leaves=leaves)
 
-    def ours(parts, seed, rate, weights):
-        library = LightGBM(parts.train, numba.get_num_threads(), WEIGHTS[weights](parts.train.labels))
-        return boosted(library, LightGBM.ours(power=2), rate, rounds)
+    def ours(parts, seed, rate, power):
+        library = LightGBM(parts.train, numba.get_num_threads())
+        return boosted(library, LightGBM.ours(power=power, discount=True), rate, rounds)
 
     return [
         Method("LightGBM lambdarank", grid(rate=RATES, leaves=(15, 31)), own),
-        Method("LightGBM, numbarank squared", grid(rate=RATES, weights=tuple(WEIGHTS)), ours),
+        Method("LightGBM, numbarank, discount", grid(rate=RATES, power=(1, 2)), ours),
     ]
 
 
@@ -68,11 +67,12 @@ def xgboost_methods(rounds):
         return fit
 
     def ours(parts, seed, rate, power):
-        return boosted(XGBoost(parts.train, numba.get_num_threads()), XGBoost.ours(power=power), rate, rounds)
+        library = XGBoost(parts.train, numba.get_num_threads())
+        return boosted(library, XGBoost.ours(power=power, discount=True), rate, rounds)
 
     return [
         *(Method(f"XGBoost {name}", grid(rate=RATES, pairs=("topk", "mean")), own(name)) for name in XGBoost.own),
-        Method("XGBoost, numbarank", grid(rate=RATES, power=(1, 2)), ours),
+        Method("XGBoost, numbarank, discount", grid(rate=RATES, power=(1, 2)), ours),
     ]
 
 

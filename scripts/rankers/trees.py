@@ -6,16 +6,16 @@ from numbarank import objectives
 
 
 class LightGBM:
-    """LightGBM with graded lists to train on, and perhaps a weight for each document."""
+    """LightGBM with graded lists to train on."""
 
     own = ("lambdarank", "rank_xendcg")
     ours = staticmethod(objectives.lightgbm)
 
-    def __init__(self, lists, threads, weights=None):
+    def __init__(self, lists, threads):
         self._library = importlib.import_module("lightgbm")
         self._settings = {"verbosity": -1, "num_threads": threads}
         self._data = self._library.Dataset(
-            lists.features, lists.labels, weight=weights, group=lists.groups.sizes, params=self._settings
+            lists.features, lists.labels, group=lists.groups.sizes, params=self._settings
         ).construct()
 
     def train(self, objective, rate, rounds, **more):
