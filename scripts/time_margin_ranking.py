@@ -239,7 +239,7 @@ def start(sweep):
     peers = {name: fresh_processes.PEERS[name] for name in ("torch", "jax") if name in sweep.options.peers}
     with tempfile.TemporaryDirectory() as cache:
         ours = fresh_processes.cold_and_warm(fresh_processes.GRADIENTS, cache)
-        seconds, _ = fresh_processes.in_turns(ours | peers, repeats=1 if sweep.options.quick else 7)
+        seconds, _ = fresh_processes.in_turns(ours | peers, repeats=1 if sweep.options.quick else 5)
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
     sweep.rows += [
         {"work": "fresh process", "pairs": 1000, "peer": name, "median_seconds": median}

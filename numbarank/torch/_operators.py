@@ -12,6 +12,10 @@ from numbarank.torch._memory import array_of, empty_gradient, gradient_dtype, te
 _DEVICES = ("cpu", "cuda")
 
 
+class _NotPlainError(Exception):
+    """Tensors that looked plain are not."""
+
+
 class _Operator:
     """A loss as an operator of torch.library, a second one for its gradients, and what autograd makes of the two.
 
@@ -35,13 +39,12 @@ class _Operator:
 
             @staticmethod
             def forward(ctx, *inputs):
-                tensors, ctx.settings = inputs[:-1], inputs[-1]
+                *tensors, ctx.settings, ctx.is_plain = inputs
                 ctx.save_for_backward(*tensors)
                 inputs = (*tensors, *ctx.settings)
-                arguments = self._plain_arguments(tensors, inputs)
-                if arguments is None:
+                if not ctx.is_plain:
                     return self.operator(*inputs)
-                ctx.is_plain = True
+                arguments = self._plain_arguments(inputs)
                 if inputs[-1] == "none":  # the gradients are those of each loss, which come later
                     return self._loss(arguments)
                 loss, gradients = self.loss_and_gradients(arguments, self.count(ctx.needs_input_grad))
@@ -51,6 +54,8 @@ class _Operator:
             backward = staticmethod(self._go_backward)
 
         self.apply = Function.apply
+        # what Function.apply calls after a look at functorch, which plain tensors have nothing to do with
+        self.apply_to_plain = super(torch.autograd.Function, Function).apply
 
     def __call__(self, *inputs):
         if torch.compiler.is_compiling():
@@ -59,11 +64,14 @@ class _Operator:
         while inputs[count - 1] is None:  # autograd takes time for each
             count -= 1
         tensors = inputs[:count]
-        if not (torch.is_grad_enabled() and require_gradient(tensors)):
-            arguments = self._plain_arguments(tensors, inputs)
-            if arguments is not None:
-                return self._loss(arguments)
-        return self.apply(*tensors, inputs[count:])
+        if are_plain(tensors) and type(inputs[self.tensors]) in MARGINS:
+            try:
+                if torch.is_grad_enabled() and require_gradient(tensors):
+                    return self.apply_to_plain(*tensors, inputs[count:], True)
+                return self._loss(self._plain_arguments(inputs))
+            except _NotPlainError:
+                pass
+        return self.apply(*tensors, inputs[count:], False)
 
     @staticmethod
     def _define(name, schema, kernel, fake):
@@ -73,14 +81,12 @@ class _Operator:
         torch.library.register_fake(f"numbarank::{name}", fake)
         return getattr(torch.ops.numbarank, name).default
 
-    def _plain_arguments(self, tensors, inputs):
-        """Return the arguments of numbarank where nothing but autograd has to see the call, or None."""
-        if not are_plain(tensors) or type(inputs[self.tensors]) not in MARGINS:
-            return None
+    def _plain_arguments(self, inputs):
+        """Return the arguments of numbarank; raise _NotPlainError where memory does not hold the values as they are."""
         try:
             return self.arguments(*inputs)
-        except (RuntimeError, TypeError):  # the memory does not hold the values as they are
-            return None
+        except (RuntimeError, TypeError) as error:
+            raise _NotPlainError from error
 
     def _loss(self, arguments):
         return tensor_of(self.function(**arguments))
@@ -107,7 +113,7 @@ class _Operator:
         compute = self.gradient_operator
         if torch.is_grad_enabled():
             gradients = self.differentiable_gradients(upstream, *tensors, *ctx.settings)
-        elif hasattr(ctx, "is_plain") and are_plain((upstream,)) and not torch.compiler.is_compiling():
+        elif getattr(ctx, "is_plain", False) and are_plain((upstream,)) and not torch.compiler.is_compiling():
             gradients, compute = scaled(vars(ctx).pop("gradients", None), upstream), self._gradients
         if gradients is None:
             gradients = compute(upstream, *tensors, *ctx.settings, self.count(needed))
