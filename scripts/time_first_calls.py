@@ -208,7 +208,7 @@ benchmark = Benchmark(
     repeats=3,
     add_options=add_options,
     prepare=prepare,
-    conditions=lambda options: f"float32, median of {options.repeats}",
+    conditions=lambda options: "float32" if options.repeats == 1 else f"float32, median of {options.repeats}",
     rows={name: functools.partial(lines, name) for name in ROWS},
 )
 
