@@ -52,6 +52,7 @@ PARTS = {
         )
         for path in sorted((ROOT / "numbarank" / "_arguments").glob("[!_]*.py"))
     },
+    "numbarank/_arguments/retrieval.py": (None, 300, [({}, HARDEST), (SIMULATOR, HARDEST)]),
     "numbarank/_cuda/foreign.py": (
         None,
         300,
