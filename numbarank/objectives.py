@@ -34,7 +34,7 @@ class _PairwiseHinge:
         return {name: value for name, value in vars(self).items() if name != "discount"}
 
     def __repr__(self) -> str:
-        given = [f"{name}={value!r}" for name, value in vars(self).items() if value not in (None, False)]
+        given = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None and value is not False]
         return f"{type(self).__name__}({', '.join(given)})"
 
     def __eq__(self, other: object) -> bool:
@@ -315,7 +315,8 @@ def _discounts(scores, group):
     With the scores as labels of rows that are all tied every pair is active, so a row's slope is the number of rows
     above it minus the number of those below.
     """
-    tied, sizes = np.zeros(np.shape(scores), np.float32), np.asarray(group)
+    sizes = np.asarray(group)
+    tied = np.where(np.isfinite(scores), 0.0, scores)  # NaN is refused as a score, not as a label
     _, above_minus_below = nr.pairwise_hinge_loss_and_grad(tied, scores, group=sizes, reduction="sum")
     places = (np.repeat(sizes, sizes) + 1 + above_minus_below) / 2
     return 1 / np.log2(1 + places)

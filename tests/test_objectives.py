@@ -64,8 +64,16 @@ def test_objectives_and_metrics_are_values(factory):
 @FACTORIES
 def test_an_objective_shows_its_settings(factory):
     assert repr(factory()).endswith("Objective(margin=1.0, power=1)")
+    assert repr(factory(0)).endswith("Objective(margin=0.0, power=1)")
     assert repr(factory(2, power=2).metric).endswith("Metric(margin=2.0, power=2)")
     assert factory().metric != factory()
+
+
+@pytest.mark.parametrize("discount", [False, True])
+def test_a_score_that_is_not_finite_is_named(discount):
+    objective = objectives.lightgbm(discount=discount)
+    with pytest.raises(ValueError, match=r"^scores\[1\] is nan; scores must be finite"):
+        objective([1, 0, 0], [0.5, np.nan, 0.0], None, [3])
 
 
 @FACTORIES
