@@ -155,7 +155,7 @@ def test_table_goes_into_the_document_and_everything_into_the_record(script, pro
     assert "left out: gradients, torch: torch is not installed" in capsys.readouterr().out
     assert document.read_text() == (
         "above\n<!-- first calls: begin -->\n\n"
-        "a machine\nnumpy 2\n2 threads (omp); float32, median of 1\n\n"
+        "a machine\nnumpy 2\n2 threads (omp); float32\n\n"
         "| first call | peer | time | times jax | goal | reached |\n"
         "|---|---|---|---|---|---|\n"
         "| gradients of 1,000 pairs | numbarank cold | 3 s | 1.5 | at most 1.7 times jax's time | yes |\n"
