@@ -239,7 +239,7 @@ def start(sweep):
     peers = {name: fresh_processes.PEERS[name] for name in ("torch", "jax") if name in sweep.options.peers}
     with tempfile.TemporaryDirectory() as cache:
         ours = fresh_processes.cold_and_warm(fresh_processes.GRADIENTS, cache)
-        seconds, _ = fresh_processes.in_turns(ours | peers, repeats=1 if sweep.options.quick else 5)
+        seconds, _ = fresh_processes.in_turns(ours | peers, repeats=1 if sweep.options.quick else 3)
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
     sweep.rows += [
         {"work": "fresh process", "pairs": 1000, "peer": name, "median_seconds": median}
@@ -272,10 +272,9 @@ def upstream(sweep):
 
 @benchmark.row("weights")
 def weights(sweep):
-    """Compare weighted pairs with the roofline of one array more, and with torch; a mean's gradients read it twice."""
-    size = sweep.size(64_000_000)
-    pairs, weights = Pairs.random(size, FLOAT32), np.abs(Pairs.random(size, FLOAT32, seed=1).x1)
-    inputs, out = (pairs.x1, pairs.x2, pairs.y), [np.ones_like(pairs.x1) for _ in range(2)]
+    """Compare weighted pairs with the roofline of one array more, which the gradients of a mean read twice."""
+    inputs, weights, out = _weighted(sweep.size(64_000_000))
+    size = weights.size
     for work, reduction in (("forward", "mean"), ("gradients", "sum"), ("gradients", "mean")):
         label = f"{'forward' if work == 'forward' else GIVEN}, '{reduction}', weights="
         written = {"out": out} if work == "gradients" else {}
@@ -288,15 +287,26 @@ def weights(sweep):
         floor = _fastest(times, ROOFLINE) + (_fastest(times, "second read") if reads_twice else 0)
         words = f"{{}} of the roofline{', weights read twice' if reads_twice else ''}"
         yield Goal(f"{label}, {counted(size)}", words, 0.9, floor / times[OURS].median, at_least=True)
-    plain = [_call("gradients", inputs, out=out), _call("gradients", inputs, out=out, weights=weights)]
-    calls = dict(zip((OURS, "weighted"), plain, strict=True))
+
+
+@benchmark.row("weights-torch")
+def weights_beside_torch(sweep):
+    """Compare how many times as fast as torch weighted pairs are with how many times plain ones are."""
+    inputs, weights, out = _weighted(sweep.size(64_000_000))
     measured = None
     if "torch" in sweep.options.peers:
-        calls |= Torch(FLOAT32).with_and_without_weights(pairs, weights)
-        times = sweep.compare("weights beside torch", size, calls)
+        plain, weighted = _call("gradients", inputs, out=out), _call("gradients", inputs, out=out, weights=weights)
+        calls = Torch(FLOAT32).with_and_without_weights(Pairs(*inputs), weights)
+        times = sweep.compare("weights beside torch", weights.size, {OURS: plain, "weighted": weighted, **calls})
         measured = ratio(times, "torch weighted", "weighted") / ratio(times, "torch", OURS)
-    label = f"{GIVEN}, 'mean', weights=, {counted(size)}"
+    label = f"{GIVEN}, 'mean', weights=, {counted(weights.size)}"
     yield Goal(label, "{} of the lead over torch without weights", 1, measured, at_least=True)
+
+
+def _weighted(size):
+    """Return random pairs, weights for them, and buffers for their gradients."""
+    pairs, weights = Pairs.random(size, FLOAT32), np.abs(Pairs.random(size, FLOAT32, seed=1).x1)
+    return pairs.arrays(), weights, [np.ones_like(weights) for _ in range(2)]
 
 
 def _fastest(times, prefix):
@@ -330,7 +340,7 @@ def _summed(gradient, shape):
 
 
 def _extra_memory(sweep, dtype):
-    sizes = sorted({sweep.size(pairs) for pairs in (1000, 100_000, 1_000_000, 64_000_000)})
+    sizes = sorted({sweep.size(pairs) for pairs in (1000, 100_000, 1_000_000, 16_000_000)})
     cases = fresh_processes.extra_memory(dtype, sizes)
     worst = max(case["extra_bytes"] for case in cases) / MEGABYTE if cases else None
     label = f"extra memory at the peak, {dtype}, up to {counted(sizes[-1])}"

@@ -200,3 +200,18 @@ def test_one_take_that_waits_for_a_processor_does_not_make_the_batches_short():
     times = interleave([Candidate("quick", [lambda: None], clock)], seconds=0, min_rounds=3)
     assert batches[-1] == 64
     assert times["quick"].per_call == pytest.approx([0.0001] * 3)
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.1, 1 + 3 + 2 * 3), (0.3, 1 + 1 + 3)])
+def test_long_calls_are_made_once_a_round(seconds, calls):
+    from bench.timing import Candidate, interleave
+
+    made = []
+
+    def clock(calls):
+        made.extend(calls)
+        return seconds * len(calls)
+
+    times = interleave([Candidate("long", [lambda: None], clock)], seconds=0, min_rounds=3)
+    assert times["long"].per_call == [seconds] * 3
+    assert len(made) == calls

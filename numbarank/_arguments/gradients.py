@@ -38,7 +38,7 @@ def read_first_gradient(gradient, tensor):
 
 def check_no_gradient_needed(tensor):
     """Raise RuntimeError where a backward pass cannot begin with a 1."""
-    if tensor._data.ndim:
+    if tensor.ndim:
         raise RuntimeError(
             f"backward() of a Tensor of shape {tensor.shape} needs the gradient from above: pass an array of that shape"
         )

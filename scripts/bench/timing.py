@@ -1,7 +1,8 @@
 """Time calls side by side in one process: batches of about 10 ms, A B A B, medians.
 
 Before each batch the machine rests for two milliseconds, so that the idle threads of the pool that ran last stop
-spinning, and one call that is not timed brings back what the others drove from the caches.
+spinning, and one call that is not timed brings back what the others drove from the caches; long calls bring it back
+themselves.
 """
 
 import gc
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 REST_SECONDS = 0.002
-LONG_SECONDS = 0.2  # nobody waits that long for a processor
+LONG_SECONDS = 0.2  # nobody waits that long for a processor, and what a cache holds makes no difference
 
 
 class Candidate:
@@ -96,7 +97,7 @@ def interleave(candidates, seconds=3.0, batch_seconds=0.01, min_rounds=5, max_ro
     dict of Times
         By the name of each candidate.
     """
-    counts = [_calls_per_batch(candidate, batch_seconds, max_calls) for candidate in candidates]
+    batches = [_calls_per_batch(candidate, batch_seconds, max_calls) for candidate in candidates]
     times = {candidate.name: Times(candidate.first_call) for candidate in candidates}
     gc.collect()
     gc.disable()
@@ -105,24 +106,26 @@ def interleave(candidates, seconds=3.0, batch_seconds=0.01, min_rounds=5, max_ro
         for done in range(max_rounds):
             if done >= min_rounds and time.perf_counter() - start > seconds:
                 break
-            for candidate, count in zip(candidates, counts, strict=True):
-                times[candidate.name].per_call.append(_batch_seconds(candidate, count) / count)
+            for candidate, (count, is_long) in zip(candidates, batches, strict=True):
+                times[candidate.name].per_call.append(_batch_seconds(candidate, count, is_long) / count)
     finally:
         gc.enable()
     return times
 
 
-def _batch_seconds(candidate, count):
+def _batch_seconds(candidate, count, is_long):
     time.sleep(REST_SECONDS)
-    candidate.seconds(1)
+    if not is_long:
+        candidate.seconds(1)
     return candidate.seconds(count)
 
 
 def _calls_per_batch(candidate, batch_seconds, max_calls):
+    """Return how many calls make a batch, and whether these take long."""
     count = 1
     while (elapsed := _undisturbed_seconds(candidate, count)) < batch_seconds / 2 and count < max_calls:
         count *= 2
-    return max(1, round(count * min(1, batch_seconds / elapsed)))
+    return max(1, round(count * min(1, batch_seconds / elapsed))), elapsed > LONG_SECONDS
 
 
 def _undisturbed_seconds(candidate, count):
