@@ -340,7 +340,7 @@ def _summed(gradient, shape):
 
 
 def _extra_memory(sweep, dtype):
-    sizes = sorted({sweep.size(pairs) for pairs in (1000, 100_000, 1_000_000, 16_000_000)})
+    sizes = sorted({sweep.size(pairs) for pairs in (1000, 100_000, 1_000_000, 64_000_000)})
     cases = fresh_processes.extra_memory(dtype, sizes)
     worst = max(case["extra_bytes"] for case in cases) / MEGABYTE if cases else None
     label = f"extra memory at the peak, {dtype}, up to {counted(sizes[-1])}"
