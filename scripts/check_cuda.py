@@ -148,7 +148,7 @@ def parse_arguments():
     )
     parser.add_argument("--seconds", type=float, default=2.0, help="about how long a comparison may take (default 2)")
     parser.add_argument("--quick", action="store_true", help="try every part on few pairs: no figures, no goals")
-    parser.set_defaults(peers=PEERS)
+    parser.set_defaults(peers=PEERS, rounds=5)
     return parser.parse_args()
 
 

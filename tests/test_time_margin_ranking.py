@@ -1,5 +1,6 @@
 """The timing script runs and records what it promises; how fast anything is, no test asks."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -215,3 +216,11 @@ def test_long_calls_are_made_once_a_round(seconds, calls):
     times = interleave([Candidate("long", [lambda: None], clock)], seconds=0, min_rounds=3)
     assert times["long"].per_call == [seconds] * 3
     assert len(made) == calls
+
+
+def test_rounds_are_how_often_each_is_timed_at_least():
+    from bench.sweep import Sweep
+
+    options = argparse.Namespace(seconds=0, rounds=4, quick=False, peers=())
+    times = Sweep(options).compare("nothing", 1, {"one": lambda: None, "other": lambda: None})
+    assert [len(taken.per_call) for taken in times.values()] == [4, 4]

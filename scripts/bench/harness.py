@@ -100,7 +100,7 @@ class Benchmark:
         """Return the command line's options."""
         parser = argparse.ArgumentParser(description=self.about, formatter_class=argparse.RawDescriptionHelpFormatter)
         option = parser.add_argument
-        parser.set_defaults(rows=list(self.rows), device="cpu", peers=(), plot=None, seconds=None)
+        parser.set_defaults(rows=list(self.rows), device="cpu", peers=(), plot=None, seconds=None, rounds=None)
         self.add_options(parser)
         if len(self.rows) > 1:
             option("--rows", type=names(self.rows), help=f"of {','.join(self.rows)} (default all)")
@@ -110,6 +110,7 @@ class Benchmark:
             )
         else:
             option("--seconds", type=float, default=3.0, help="about how long each comparison takes (default 3)")
+            option("--rounds", type=int, default=5, help="how often each is timed at least, however long (default 5)")
         option("--quick", action="store_true", help="small and short: to try the script, no figures")
         option("--json", metavar="FILE", help="write everything that was timed, and the goals")
         option("--markdown", metavar="FILE", help="put the table between the markers of this document")

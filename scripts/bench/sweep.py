@@ -22,8 +22,8 @@ class Sweep:
     Parameters
     ----------
     options : argparse.Namespace
-        With ``seconds``, about how long one comparison may take; ``quick``, whether only to try the script; and
-        ``peers``, the names of those that may take part.
+        With ``seconds``, about how long one comparison may take, and ``rounds``, how many it has at least; ``quick``,
+        whether only to try the script; and ``peers``, the names of those that may take part.
     shrink : int
         What ``quick`` divides sizes by.
     """
@@ -33,7 +33,8 @@ class Sweep:
         self.rows = []
         self.left_out = {}
         self._shrink = shrink if options.quick else 1
-        self._interleave = functools.partial(interleave, **QUICKLY if options.quick else {"seconds": options.seconds})
+        thoroughly = {"seconds": options.seconds, "min_rounds": options.rounds}
+        self._interleave = functools.partial(interleave, **QUICKLY if options.quick else thoroughly)
 
     def size(self, count):
         """Return a number of pairs or items, fewer if this is only to try the script."""
