@@ -4,7 +4,6 @@ import itertools
 import time
 
 import numba
-import numpy as np
 
 from .methods import Method, grid
 from .ratings import package
@@ -26,8 +25,8 @@ def implicit_methods():
     least_squares = package("implicit.als", "peers").AlternatingLeastSquares
     personalised = package("implicit.bpr", "peers").BayesianPersonalizedRanking
 
-    def fit_als(split, seed, factors, decay, alpha, disliked):
-        settings = {"factors": factors, "regularization": decay, "alpha": float(alpha)}
+    def fit_als(split, seed, decay, alpha, disliked):
+        settings = {"factors": 128, "regularization": decay, "alpha": float(alpha)}
         return fit_implicit(least_squares, liked_films(split, disliked), seed, **settings)
 
     def fit_bpr(split, seed, factors, rate, passes):
@@ -36,7 +35,7 @@ def implicit_methods():
 
     return [
         Method("implicit BPR", grid(factors=(64,), rate=(0.003, 0.01), passes=(100, 300)), fit_bpr),
-        Method("implicit ALS", grid(factors=(64, 128), decay=(10, 30, 50), alpha=(1, 10), disliked=(0, 0.25)), fit_als),
+        Method("implicit ALS", grid(decay=(10, 30, 50), alpha=(1, 10), disliked=(0, 0.25)), fit_als),
     ]
 
 
