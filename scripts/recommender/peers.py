@@ -35,7 +35,7 @@ def implicit_methods():
 
     return [
         Method("implicit BPR", grid(factors=(64,), rate=(0.003, 0.01), passes=(100, 300)), fit_bpr),
-        Method("implicit ALS", grid(decay=(10, 30, 50), alpha=(1, 10), disliked=(0, 0.25)), fit_als),
+        Method("implicit ALS", grid(decay=(10, 30, 50, 80), alpha=(1, 10, 20), disliked=(0, 0.25)), fit_als),
     ]
 
 
