@@ -68,7 +68,7 @@ def graded(options):
 
 
 TABLES = {
-    "movielens": recommenders(load_movielens, epochs=40),
+    "movielens": recommenders(load_movielens, epochs=30),
     "insteval": recommenders(load_insteval, epochs=20),
     "graded": graded,
 }

@@ -1,7 +1,8 @@
 """Train a film recommender on MovieLens ratings, with NumPy and a margin ranking loss.
 
 For each user, a film rated 4 or more should score above a film the user has not rated, by the margin. A score
-is the dot product of a user's and a film's embedding plus the film's bias. Each liked film is paired with the
+is the dot product of a user's and a film's embedding plus the film's bias; the films that a user rated are part of the
+user's embedding, and the users who rated a film part of the film's. Each liked film is paired with the
 highest-scoring of the films that the user has not rated, found exactly: numbarank gives the loss of these pairs and
 its gradients, and Adagrad takes the step. --pairs chooses other pairs: of a few random unrated films the
 highest-scoring one, or all of them. A fifth of each user's ratings is held out, to measure the recommendations beside
@@ -23,7 +24,7 @@ from recommender.ratings import DATA_TERMS, LIKED_FROM, held_out_of, load_moviel
 
 import numbarank as nr
 
-LOSERS = 800
+LOSERS = 400
 SWEPT = (25, 50, 100, 200, 400, 800, 1600, 3200)
 
 
@@ -167,7 +168,7 @@ def parse_arguments(arguments=None):
 
 def training_options(option):
     """Add what says how to train."""
-    option("--epochs", type=at_least(1), default=40, metavar="N", help="passes over the liked films (default 40)")
+    option("--epochs", type=at_least(1), default=30, metavar="N", help="passes over the liked films (default 30)")
     option(
         "--pairs",
         choices=methods.PAIRS,

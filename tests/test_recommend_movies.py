@@ -45,7 +45,7 @@ def sampled_pairs(split, margin=1.0, negatives=10, device="cpu", seed=0):
 
 def trained_scores(split, epochs, seed=0):
     rng = np.random.default_rng(seed)
-    recommender = model.Recommender(*split.rated.shape, rng)
+    recommender = model.Recommender(split, rng)
     for _ in model.train(recommender, sampled_pairs(split, seed=seed), epochs, rng):
         pass
     return recommender.scores()
@@ -138,9 +138,17 @@ def test_all_pairs_of_a_step_by_hand(cpu):
     assert gradient.tolist() == [[-push, 0, push, 0, 0], [0, 0, 0, -push, push]]
 
 
+def nothing_rated(n_users, n_films):
+    nothing = np.zeros((n_users, n_films), bool)
+    return ratings_of.Split(nothing, nothing, nothing, ~nothing)
+
+
 def with_scores(scores):
-    """A recommender whose scores are these: the films' embeddings are the unit vectors."""
-    recommender = model.Recommender(*scores.shape, np.random.default_rng(0))
+    """A recommender whose scores are these: the films' embeddings are the unit vectors, and nobody has neighbours."""
+    recommender = model.Recommender(nothing_rated(*scores.shape), np.random.default_rng(0))
+    recommender.of_rated, recommender.of_raters = (
+        np.zeros((count, scores.shape[1]), np.float32) for count in scores.shape[::-1]
+    )
     recommender.users, recommender.films = scores, np.eye(scores.shape[1], dtype=scores.dtype)
     return recommender
 
@@ -371,13 +379,58 @@ def test_pairs_of_a_user_who_liked_four_times_as_many_films_count_half():
 
 
 def test_a_step_lowers_the_score_of_a_film_with_a_positive_gradient_and_no_other_users():
-    recommender = model.Recommender(3, 4, np.random.default_rng(0))
+    recommender = model.Recommender(nothing_rated(3, 4), np.random.default_rng(0))
     before, embeddings = recommender.scores(), recommender.users.copy()
-    users = np.array([2])
-    recommender.descend(users, recommender.gradients(users, np.array([[0, 1, -1, 0]], np.float32)))
+    users, gradient = np.array([2]), np.array([[0, 1, -1, 0]], np.float32)
+    of_users, of_films = recommender.embeddings(users)
+    recommender.descend(users, (gradient @ of_films, gradient.T @ of_users, gradient[0]))
     change = recommender.scores() - before
     assert change[2, 1] < 0 < change[2, 2]
     assert (recommender.users[:2] == embeddings[:2]).all()
+
+
+def test_neighbours_by_hand():
+    rated = np.array([[True, True, True, False], [False, False, True, False]])
+    liked = np.array([[True, False, True, False], [False, False, True, False]])
+    recommender = model.Recommender(ratings_of.Split(rated, liked, ~rated, ~rated), np.random.default_rng(0))
+    root, of_rated, of_raters = np.sqrt(2.5), recommender.of_rated, recommender.of_raters
+    of_users, of_films = recommender.embeddings(np.array([1, 0]))
+    added = [of_rated[2], (of_rated[0] + of_rated[1] / 2 + of_rated[2]) / root]
+    np.testing.assert_allclose(of_users, recommender.users[[1, 0]] + added, rtol=1e-6)
+    added = [of_raters[0], of_raters[0] / 2, (of_raters[0] + of_raters[1]) / np.sqrt(2), np.zeros(model.DIMENSIONS)]
+    np.testing.assert_allclose(of_films, recommender.films + added, rtol=1e-6)
+
+
+def test_gradients_of_all_embeddings_are_those_of_finite_differences():
+    rng = np.random.default_rng(1)
+    rated = rng.random((4, 6)) < 0.5
+    split = ratings_of.Split(rated, rated & (rng.random((4, 6)) < 0.5), ~rated, ~rated)
+    recommender, users = model.Recommender(split, rng, decay=0), np.array([3, 1])
+    by_scores, steps = rng.standard_normal((2, 6)), []
+    for optimizer in recommender.optimizers:
+        optimizer.parameters = optimizer.parameters.astype(np.float64)
+        optimizer.step = lambda gradient, rows=slice(None), to=optimizer.parameters: steps.append((to, gradient, rows))
+    recommender.users, recommender.of_rated, recommender.films, recommender.of_raters, recommender.bias = (
+        optimizer.parameters for optimizer in recommender.optimizers
+    )
+    of_users, of_films = recommender.embeddings(users)
+    recommender.descend(users, (by_scores @ of_films, by_scores.T @ of_users, by_scores.sum(axis=0)))
+    for parameters, gradient, rows in steps:
+        expected, before = np.zeros_like(parameters), (recommender.scores(users) * by_scores).sum()
+        for place in np.ndindex(parameters.shape):
+            parameters[place] += 1e-6
+            expected[place] = ((recommender.scores(users) * by_scores).sum() - before) / 1e-6
+            parameters[place] -= 1e-6
+        np.testing.assert_allclose(gradient, expected[rows], atol=1e-4)
+    assert len(steps) == 5
+
+
+def test_the_learning_rate_falls_to_a_share_of_the_first():
+    split, rates = split_of(two_tastes(20, 10)), []
+    recommender, pairs = model.Recommender(split, np.random.default_rng(0)), sampled_pairs(split)
+    for _ in model.train(recommender, pairs, 4, np.random.default_rng(0)):
+        rates.append({optimizer.learning_rate for optimizer in recommender.optimizers})
+    assert rates == [{model.LEARNING_RATE * share} for share in (1, 0.75, 0.5, 0.25)]
 
 
 def test_recommended_films_are_the_best_of_those_not_rated_best_first():

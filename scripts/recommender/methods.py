@@ -65,7 +65,7 @@ def word(value):
 def prepared(pairs, split, seed, settings, losers=None, decay=WEIGHT_DECAY):
     """Return a new recommender, the objective to train it on, and the random numbers of the training."""
     streams = Streams.of(seed)
-    recommender = Recommender(*split.rated.shape, streams.weights, decay)
+    recommender = Recommender(split, streams.weights, decay)
     if pairs == "hardest":
         objective = HardestPairs(split, settings.margin, losers or settings.losers)
     elif pairs == "all":

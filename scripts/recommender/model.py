@@ -1,4 +1,4 @@
-"""Matrix factorisation in NumPy, and its descent."""
+"""Matrix factorisation with neighbours in NumPy, and its descent."""
 
 import math
 import time
@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from .objectives import PairTotals
+from .ratings import package
 
 DIMENSIONS = 64
 
@@ -16,6 +17,8 @@ LEARNING_RATE = 0.03
 WEIGHT_DECAY = 2.0
 
 USERS_PER_STEP = 128
+
+DISLIKED = 0.5  # what a film that was rated and not liked counts as a neighbour, beside 1 for one that was liked
 
 
 class Adagrad:
@@ -40,39 +43,78 @@ class Adagrad:
 
 
 class Recommender:
-    """Matrix factorisation: a score is user embedding · film embedding + film bias."""
+    """A score is user embedding · film embedding + film bias.
 
-    def __init__(self, n_users, n_films, rng, decay=WEIGHT_DECAY):
-        self.users = rng.normal(0, INITIAL_SPREAD, (n_users, DIMENSIONS)).astype(np.float32)
-        self.films = rng.normal(0, INITIAL_SPREAD, (n_films, DIMENSIONS)).astype(np.float32)
+    To the embedding of its own, a user has those that the films add to everyone who rated them, a film those that users
+    add to all that they rated.
+
+    References
+    ----------
+    Koren (2008), Factorization meets the neighborhood, KDD: SVD++, where the users have such neighbours.
+    """
+
+    def __init__(self, split, rng, decay=WEIGHT_DECAY):
+        def embeddings(count):
+            return rng.normal(0, INITIAL_SPREAD, (count, DIMENSIONS)).astype(np.float32)
+
+        n_users, n_films = split.rated.shape
+        self.rated, self.raters = neighbours(split)
+        self.users, self.of_rated = embeddings(n_users), embeddings(n_films)
+        self.films, self.of_raters = embeddings(n_films), embeddings(n_users)
         self.bias = np.zeros(n_films, dtype=np.float32)
         self.decay = decay
-        self.optimizers = Adagrad(self.users), Adagrad(self.films), Adagrad(self.bias)
+        self.optimizers = [*map(Adagrad, (self.users, self.of_rated, self.films, self.of_raters, self.bias))]
+
+    def embeddings(self, users=slice(None)):
+        """Return the embeddings of the given users, and those of all films."""
+        return self.users[users] + self.rated[users] @ self.of_rated, self.films + self.raters @ self.of_raters
 
     def scores(self, users=slice(None)):
         """Return the scores of all films for the given users, of shape (users, films)."""
-        return self.users[users] @ self.films.T + self.bias
+        of_users, of_films = self.embeddings(users)
+        return of_users @ of_films.T + self.bias
 
-    def gradients(self, users, score_gradient):
-        """Return the gradients by the users' embeddings, the films' and the bias for that by ``scores(users)``."""
-        return score_gradient @ self.films, score_gradient.T @ self.users[users], score_gradient.sum(axis=0)
+    def set_rate(self, rate):
+        """Set the learning rate of all parameters."""
+        for optimizer in self.optimizers:
+            optimizer.learning_rate = rate
 
     def descend(self, users, gradients):
-        """Take one step against the gradients, which it overwrites; the embeddings decay, the bias does not."""
+        """Take one step against the gradients by `embeddings(users)` and the bias; the bias alone does not decay."""
         by_users, by_films, by_bias = gradients
-        by_users += self.decay * self.users[users]
-        by_films += self.decay * self.films
-        users_step, films_step, bias_step = self.optimizers
-        users_step.step(by_users, rows=users)
-        films_step.step(by_films)
-        bias_step.step(by_bias)
+        everywhere = slice(None)
+        steps = [
+            (by_users, users),
+            (self.rated[users].T @ by_users, everywhere),
+            (by_films, everywhere),
+            (self.raters.T @ by_films, everywhere),
+        ]
+        *decaying, bias = self.optimizers
+        for optimizer, (gradient, rows) in zip(decaying, steps, strict=True):
+            optimizer.step(gradient + np.float32(self.decay) * optimizer.parameters[rows], rows)
+        bias.step(by_bias)
+
+
+def neighbours(split):
+    """Return, as sparse matrices, what the films that a user rated count for the user, and these users for a film.
+
+    Each row is divided by the root of its sum, so that many neighbours count more than few, but not as much more.
+    """
+    counts = split.weighted(DISLIKED)
+    return by_root_of_sum(counts), by_root_of_sum(counts.T)
+
+
+def by_root_of_sum(counts):
+    sums = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return package("scipy.sparse").csr_array(counts / np.sqrt(sums))
 
 
 def train(recommender, objective, epochs, rng):
-    """Yield after each epoch its `PairTotals` and its seconds."""
+    """Yield after each epoch its `PairTotals` and its seconds; the learning rate falls from epoch to epoch."""
     n_users = len(recommender.users)
-    for _ in range(epochs):
+    for epoch in range(epochs):
         start = time.perf_counter()
+        recommender.set_rate(LEARNING_RATE * (1 - epoch / epochs))
         batches = np.array_split(rng.permutation(n_users), math.ceil(n_users / USERS_PER_STEP))
         steps = [train_step(recommender, objective, users) for users in batches]
         yield PairTotals.of(steps), time.perf_counter() - start

@@ -68,11 +68,12 @@ class HardestPairs:
 
     def __call__(self, recommender, users):
         liked, counts = self.liked.of_users(users), self.unrated_counts[users]
+        of_users, of_films = recommender.embeddings(users)
 
         start = time.perf_counter()
         losses, gradients = nr.retrieval_hinge_loss_and_grad(
-            recommender.users[users],
-            recommender.films,
+            of_users,
+            of_films,
             liked,
             bias=recommender.bias,
             exclude=self.disliked.of_users(users),
@@ -97,9 +98,10 @@ class ScoredPairs:
         self.weights = user_weights(split)
 
     def __call__(self, recommender, users):
-        gradient, totals = self.by_scores(users, recommender.scores(users))
+        of_users, of_films = recommender.embeddings(users)
+        gradient, totals = self.by_scores(users, of_users @ of_films.T + recommender.bias)
         gradient *= self.weights[users, None]
-        return recommender.gradients(users, gradient), totals
+        return (gradient @ of_films, gradient.T @ of_users, gradient.sum(axis=0)), totals
 
 
 class SampledPairs(ScoredPairs):

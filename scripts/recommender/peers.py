@@ -1,10 +1,9 @@
-"""Recommenders of other packages, fitted on the same liked films, each with a few settings to choose from."""
+"""Recommenders of other packages, fitted on the same ratings, each with a few settings to choose from."""
 
 import itertools
 import time
 
 import numba
-import numpy as np
 
 from .methods import Method, grid
 from .ratings import package
@@ -15,9 +14,9 @@ def named(names):
     return list(itertools.chain.from_iterable(PEERS[name]() for name in names))
 
 
-def liked_films(split):
-    """Return who liked what as a sparse matrix of ones."""
-    return package("scipy.sparse", "peers").csr_matrix(split.liked.astype(np.float32))
+def liked_films(split, disliked=0.0):
+    """Return who liked what as a sparse matrix of ones, and perhaps who rated without liking with a smaller number."""
+    return package("scipy.sparse", "peers").csr_matrix(split.weighted(disliked))
 
 
 def implicit_methods():
@@ -26,21 +25,22 @@ def implicit_methods():
     least_squares = package("implicit.als", "peers").AlternatingLeastSquares
     personalised = package("implicit.bpr", "peers").BayesianPersonalizedRanking
 
-    def fit_als(split, seed, factors, decay, alpha):
-        return fit_implicit(least_squares, split, seed, factors=factors, regularization=decay, alpha=float(alpha))
+    def fit_als(split, seed, decay, alpha, disliked):
+        settings = {"factors": 128, "regularization": decay, "alpha": float(alpha)}
+        return fit_implicit(least_squares, liked_films(split, disliked), seed, **settings)
 
     def fit_bpr(split, seed, factors, rate, passes):
-        return fit_implicit(personalised, split, seed, factors=factors, learning_rate=rate, iterations=passes)
+        settings = {"factors": factors, "learning_rate": rate, "iterations": passes}
+        return fit_implicit(personalised, liked_films(split), seed, **settings)
 
     return [
         Method("implicit BPR", grid(factors=(64,), rate=(0.003, 0.01), passes=(100, 300)), fit_bpr),
-        Method("implicit ALS", grid(factors=(64, 128), decay=(10, 30, 50), alpha=(1, 10)), fit_als),
+        Method("implicit ALS", grid(decay=(10, 30, 50, 80), alpha=(1, 10, 20), disliked=(0, 0.25)), fit_als),
     ]
 
 
-def fit_implicit(model, split, seed, **settings):
+def fit_implicit(model, liked, seed, **settings):
     """Return the scores of a model of implicit, and the seconds that its training took."""
-    liked = liked_films(split)
     with package("threadpoolctl", "peers").threadpool_limits(1, "blas"):  # as implicit asks: its own threads suffice
         fitted = model(use_gpu=False, num_threads=numba.get_num_threads(), random_state=seed, **settings)
         start = time.perf_counter()

@@ -47,6 +47,10 @@ class Split:
     held_out_liked: np.ndarray
     never_rated: np.ndarray
 
+    def weighted(self, disliked):
+        """Return 1 for the films that a user liked, and ``disliked`` for those rated and not liked, as float32."""
+        return np.where(self.liked, 1, disliked * self.rated).astype(np.float32)
+
 
 class Streams(NamedTuple):
     """Random numbers of a run, told apart by their use."""
