@@ -396,9 +396,9 @@ def test_neighbours_by_hand():
     root, of_rated, of_raters = np.sqrt(2.5), recommender.of_rated, recommender.of_raters
     of_users, of_films = recommender.embeddings(np.array([1, 0]))
     added = [of_rated[2], (of_rated[0] + of_rated[1] / 2 + of_rated[2]) / root]
-    np.testing.assert_allclose(of_users, recommender.users[[1, 0]] + added, rtol=1e-6)
+    np.testing.assert_allclose(of_users, recommender.users[[1, 0]] + added, rtol=1e-5, atol=1e-7)
     added = [of_raters[0], of_raters[0] / 2, (of_raters[0] + of_raters[1]) / np.sqrt(2), np.zeros(model.DIMENSIONS)]
-    np.testing.assert_allclose(of_films, recommender.films + added, rtol=1e-6)
+    np.testing.assert_allclose(of_films, recommender.films + added, rtol=1e-5, atol=1e-7)
 
 
 def test_gradients_of_all_embeddings_are_those_of_finite_differences():
