@@ -98,7 +98,8 @@ class Recommender:
 def neighbours(split):
     """Return, as sparse matrices, what the films that a user rated count for the user, and these users for a film.
 
-    Each row is divided by the root of its sum, if that is above 1, so that many neighbours count more than few, but not as much more.
+    Each row is divided by the root of its sum, if that is above 1: many neighbours count more than few, but not as much
+    more.
     """
     counts = split.weighted(DISLIKED)
     return by_root_of_sum(counts), by_root_of_sum(counts.T)
