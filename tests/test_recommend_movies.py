@@ -16,7 +16,7 @@ import numbarank as nr
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "recommend_movies.py"
 RECALL_GOAL = 1.5  # times the popularity baseline's
-TOP_TEN_GOAL = 0.285  # recall@10 and NDCG@10 on the held-out ratings
+TOP_TEN_GOAL = 0.295  # recall@10 and NDCG@10 on the held-out ratings
 
 sys.path.insert(0, str(SCRIPT.parent))
 recommend_movies = importlib.import_module(SCRIPT.stem)
