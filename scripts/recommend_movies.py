@@ -1,12 +1,12 @@
-"""Train a film recommender on MovieLens ratings, with NumPy and a margin ranking loss.
+"""Train a film recommender on MovieLens ratings, with NumPy, SciPy and a margin ranking loss.
 
 For each user, a film rated 4 or more should score above a film the user has not rated, by the margin. A score
 is the dot product of a user's and a film's embedding plus the film's bias; the films that a user rated are part of the
-user's embedding, and the users who rated a film part of the film's. Each liked film is paired with the
-highest-scoring of the films that the user has not rated, found exactly: numbarank gives the loss of these pairs and
-its gradients, and Adagrad takes the step. --pairs chooses other pairs: of a few random unrated films the
-highest-scoring one, or all of them. A fifth of each user's ratings is held out, to measure the recommendations beside
-those of plain popularity, and with --peers beside those of other packages.
+user's embedding, and the users who rated a film part of the film's. Each liked film is paired with the highest-scoring
+of the films that the user has not rated, found exactly: numbarank gives the loss of these pairs and its gradients, and
+Adagrad takes the step. --pairs chooses other pairs: of a few random unrated films the highest-scoring one, or all of
+them. A fifth of each user's ratings is held out, to measure the recommendations beside those of plain popularity, and
+with --peers beside those of other packages.
 """
 
 import argparse

@@ -292,14 +292,14 @@ def weights(sweep):
 @benchmark.row("weights-torch")
 def weights_beside_torch(sweep):
     """Compare how many times as fast as torch weighted pairs are with how many times plain ones are."""
-    inputs, weights, out = _weighted(sweep.size(64_000_000))
-    measured = None
+    size, measured = sweep.size(64_000_000), None
     if "torch" in sweep.options.peers:
+        inputs, weights, out = _weighted(size)
         plain, weighted = _call("gradients", inputs, out=out), _call("gradients", inputs, out=out, weights=weights)
         calls = Torch(FLOAT32).with_and_without_weights(Pairs(*inputs), weights)
-        times = sweep.compare("weights beside torch", weights.size, {OURS: plain, "weighted": weighted, **calls})
+        times = sweep.compare("weights beside torch", size, {OURS: plain, "weighted": weighted, **calls})
         measured = ratio(times, "torch weighted", "weighted") / ratio(times, "torch", OURS)
-    label = f"{GIVEN}, 'mean', weights=, {counted(weights.size)}"
+    label = f"{GIVEN}, 'mean', weights=, {counted(size)}"
     yield Goal(label, "{} of the lead over torch without weights", 1, measured, at_least=True)
 
 

@@ -146,7 +146,7 @@ def nothing_rated(n_users, n_films):
 def with_scores(scores):
     """A recommender whose scores are these: the films' embeddings are the unit vectors, and nobody has neighbours."""
     recommender = model.Recommender(nothing_rated(*scores.shape), np.random.default_rng(0))
-    recommender.of_rated, recommender.of_raters = (
+    recommender.from_films, recommender.from_users = (
         np.zeros((count, scores.shape[1]), np.float32) for count in scores.shape[::-1]
     )
     recommender.users, recommender.films = scores, np.eye(scores.shape[1], dtype=scores.dtype)
@@ -393,11 +393,11 @@ def test_neighbours_by_hand():
     rated = np.array([[True, True, True, False], [False, False, True, False]])
     liked = np.array([[True, False, True, False], [False, False, True, False]])
     recommender = model.Recommender(ratings_of.Split(rated, liked, ~rated, ~rated), np.random.default_rng(0))
-    root, of_rated, of_raters = np.sqrt(2.5), recommender.of_rated, recommender.of_raters
+    root, from_films, from_users = np.sqrt(2.5), recommender.from_films, recommender.from_users
     of_users, of_films = recommender.embeddings(np.array([1, 0]))
-    added = [of_rated[2], (of_rated[0] + of_rated[1] / 2 + of_rated[2]) / root]
+    added = [from_films[2], (from_films[0] + from_films[1] / 2 + from_films[2]) / root]
     np.testing.assert_allclose(of_users, recommender.users[[1, 0]] + added, rtol=1e-5, atol=1e-7)
-    added = [of_raters[0], of_raters[0] / 2, (of_raters[0] + of_raters[1]) / np.sqrt(2), np.zeros(model.DIMENSIONS)]
+    added = [from_users[0], from_users[0] / 2, (from_users[0] + from_users[1]) / np.sqrt(2), np.zeros(model.DIMENSIONS)]
     np.testing.assert_allclose(of_films, recommender.films + added, rtol=1e-5, atol=1e-7)
 
 
@@ -410,7 +410,7 @@ def test_gradients_of_all_embeddings_are_those_of_finite_differences():
     for optimizer in recommender.optimizers:
         optimizer.parameters = optimizer.parameters.astype(np.float64)
         optimizer.step = lambda gradient, rows=slice(None), to=optimizer.parameters: steps.append((to, gradient, rows))
-    recommender.users, recommender.of_rated, recommender.films, recommender.of_raters, recommender.bias = (
+    recommender.users, recommender.from_films, recommender.films, recommender.from_users, recommender.bias = (
         optimizer.parameters for optimizer in recommender.optimizers
     )
     of_users, of_films = recommender.embeddings(users)

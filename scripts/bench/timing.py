@@ -1,8 +1,8 @@
 """Time calls side by side in one process: batches of about 10 ms, A B A B, medians.
 
 Before each batch the machine rests for two milliseconds, so that the idle threads of the pool that ran last stop
-spinning, and one call that is not timed brings back what the others drove from the caches; long calls bring it back
-themselves.
+spinning, and one call that is not timed brings back what the others drove from the caches. Calls of more than 0.2 s do
+without: what a cache holds makes no difference to them.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""Matrix factorisation with neighbours in NumPy, and its descent."""
+"""Matrix factorisation with neighbours, and its descent."""
 
 import math
 import time
@@ -45,8 +45,8 @@ class Adagrad:
 class Recommender:
     """A score is user embedding · film embedding + film bias.
 
-    To the embedding of its own, a user has those that the films add to everyone who rated them, a film those that users
-    add to all that they rated.
+    A user's embedding is one of its own plus the weighted sum of those that the rated films give to whoever rated them;
+    a film's is one of its own plus what its raters give.
 
     References
     ----------
@@ -54,20 +54,20 @@ class Recommender:
     """
 
     def __init__(self, split, rng, decay=WEIGHT_DECAY):
-        def embeddings(count):
+        def random_rows(count):
             return rng.normal(0, INITIAL_SPREAD, (count, DIMENSIONS)).astype(np.float32)
 
         n_users, n_films = split.rated.shape
         self.rated, self.raters = neighbours(split)
-        self.users, self.of_rated = embeddings(n_users), embeddings(n_films)
-        self.films, self.of_raters = embeddings(n_films), embeddings(n_users)
+        self.users, self.from_films = random_rows(n_users), random_rows(n_films)
+        self.films, self.from_users = random_rows(n_films), random_rows(n_users)
         self.bias = np.zeros(n_films, dtype=np.float32)
         self.decay = decay
-        self.optimizers = [*map(Adagrad, (self.users, self.of_rated, self.films, self.of_raters, self.bias))]
+        self.optimizers = [*map(Adagrad, (self.users, self.from_films, self.films, self.from_users, self.bias))]
 
     def embeddings(self, users=slice(None)):
         """Return the embeddings of the given users, and those of all films."""
-        return self.users[users] + self.rated[users] @ self.of_rated, self.films + self.raters @ self.of_raters
+        return self.users[users] + self.rated[users] @ self.from_films, self.films + self.raters @ self.from_users
 
     def scores(self, users=slice(None)):
         """Return the scores of all films for the given users, of shape (users, films)."""
@@ -80,7 +80,7 @@ class Recommender:
             optimizer.learning_rate = rate
 
     def descend(self, users, gradients):
-        """Take one step against the gradients by `embeddings(users)` and the bias; the bias alone does not decay."""
+        """Take one step against the gradients by `embeddings(users)` and by the bias, which alone does not decay."""
         by_users, by_films, by_bias = gradients
         everywhere = slice(None)
         steps = [
@@ -92,7 +92,7 @@ class Recommender:
         *decaying, bias = self.optimizers
         for optimizer, (gradient, rows) in zip(decaying, steps, strict=True):
             optimizer.step(gradient + np.float32(self.decay) * optimizer.parameters[rows], rows)
-        bias.step(by_bias)
+        bias.step(by_bias.copy())
 
 
 def neighbours(split):

@@ -55,8 +55,8 @@ class HardestPairs:
     """Each liked film against the highest-scoring films, so many, that the user has not rated.
 
     Calling it with a recommender and some users returns the gradients by the users' embeddings, the films' and the
-    bias, and the `PairTotals`. The pairs of a liked film share the weight of one, whatever their number, and the users'
-    weights are in the gradients.
+    bias, as `Recommender.descend` takes them, and the `PairTotals`. The pairs of a liked film share the weight of one,
+    whatever their number, and the users' weights are in the gradients.
     """
 
     def __init__(self, split, margin, losers):

@@ -1,4 +1,7 @@
-"""Recommenders of other packages, fitted on the same ratings, each with a few settings to choose from."""
+"""Recommenders of other packages, each with a few settings to choose from.
+
+They are fitted on the liked films; alternating least squares may count the others that were rated, too.
+"""
 
 import itertools
 import time
@@ -35,7 +38,9 @@ def implicit_methods():
 
     return [
         Method("implicit BPR", grid(factors=(64,), rate=(0.003, 0.01), passes=(100, 300)), fit_bpr),
-        Method("implicit ALS", grid(decay=(10, 30, 50, 80), alpha=(1, 10, 20), disliked=(0, 0.25)), fit_als),
+        Method(
+            "implicit ALS", grid(decay=(10, 30, 50, 80, 120), alpha=(1, 10, 20, 40), disliked=(0, 0.25, 0.5)), fit_als
+        ),
     ]
 
 
