@@ -77,12 +77,11 @@ def margin_ranking_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = nn.MarginRankingLoss(0.0, size_average, reduce).reduction
-    margins = None
-    if weights is not None or isinstance(margin, Tensor):
-        refuse_gradients(margin=margin, weights=weights)
-        if isinstance(margin, Tensor):
-            margin, margins = 0.0, margin
-    return margin_ranking(input1, input2, target, margins, weights, margin, reduction)
+    if weights is None and not isinstance(margin, Tensor):
+        return margin_ranking((input1, input2, target), (None, None, margin, reduction))
+    refuse_gradients(margin=margin, weights=weights)
+    margin, margins = (0.0, margin) if isinstance(margin, Tensor) else (margin, None)
+    return margin_ranking((input1, input2, target, margins, weights), (margin, reduction))
 
 
 class MarginRankingLoss(nn.MarginRankingLoss):
@@ -175,7 +174,7 @@ def pairwise_hinge_loss(
     if losers is not None:
         losers = numbarank.PairwiseHingeLoss(losers=losers).losers  # int and float, which the operators tell apart
     qid, group = host_tensor(qid), host_tensor(group)
-    return pairwise_hinge(scores, labels, qid, group, where, weights, margin, power, losers, reduction)
+    return pairwise_hinge((scores, labels, qid, group, where, weights), (margin, power, losers, reduction))
 
 
 class PairwiseHingeLoss(nn.Module):

@@ -5,6 +5,7 @@ import math
 from torch import Tensor, is_autocast_enabled, nn
 from torch._C import _are_functorch_transforms_active, _is_tracing, _len_torch_dispatch_stack
 from torch.autograd import forward_ad
+from torch.compiler import is_compiling
 from torch.overrides import has_torch_function
 
 _TYPES, MARGINS = frozenset((Tensor, nn.Parameter)), frozenset((float, int))
@@ -22,13 +23,21 @@ def are_plain(tensors):
     for tensor in tensors:
         if tensor is not None and not (type(tensor) in _TYPES and tensor.is_cpu):
             return False
-    return not (
+    return not (is_autocast_enabled("cpu") or forward_ad._current_level >= 0 or _are_seen(tensors))
+
+
+def is_plain_gradient(upstream):
+    """Tell whether an upstream gradient is an ordinary one, for a loss that is in host memory."""
+    return type(upstream) is Tensor and not (is_compiling() or _are_seen((upstream,)))
+
+
+def _are_seen(tensors):
+    """Tell whether torch shows what is called on tensors to modes, transforms or a trace."""
+    return (
         has_torch_function(tensors)  # true of a mode, too
         or _len_torch_dispatch_stack()
         or _are_functorch_transforms_active()
         or _is_tracing()
-        or is_autocast_enabled("cpu")
-        or forward_ad._current_level >= 0
     )
 
 

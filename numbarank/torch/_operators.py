@@ -6,27 +6,26 @@ import numpy as np
 import torch
 
 import numbarank
-from numbarank.torch._eager import MARGINS, are_plain, require_gradient, scaled
+from numbarank.torch._eager import MARGINS, are_plain, is_plain_gradient, require_gradient, scaled
 from numbarank.torch._memory import array_of, empty_gradient, gradient_dtype, tensor_of, upstream_of
 
 _DEVICES = ("cpu", "cuda")
 
 
-class _NotPlainError(Exception):
-    """Tensors that looked plain are not."""
-
-
 class _Operator:
     """A loss as an operator of torch.library, a second one for its gradients, and what autograd makes of the two.
 
-    A subclass names the loss and its inputs, in torch's words and tensors first, and says how numbarank is called.
+    A subclass names the loss and its inputs, in torch's words and tensors first, and calls numbarank with arrays
+    in place of tensors.
     """
 
     name: str
     inputs: str
 
     def __init__(self):
-        self.tensors, self.function = self.inputs.count("Tensor"), getattr(numbarank, self.name)
+        self.tensors = self.inputs.count("Tensor")
+        self.names = [declared.split()[-1] for declared in self.inputs.split(", ")]
+        self.margin = self.names.index("margin") - len(self.names)  # where it stands in settings
         self.operator = self._define(self.name, f"({self.inputs}) -> Tensor", self._values, self.empty)
         schema = f"(Tensor upstream, {self.inputs}, int count) -> Tensor[]"
         self.gradient_operator = self._define(f"{self.name}_backward", schema, self._gradients, self._empty_gradients)
@@ -34,44 +33,26 @@ class _Operator:
         for device in _DEVICES:  # torch.amp has such losses computed in float32
             torch.library.register_autocast(self.operator, device, torch.float32)
 
-        class Function(torch.autograd.Function):
-            """Quicker than what register_autograd makes; and forward-mode derivatives are refused, not dropped."""
-
-            @staticmethod
-            def forward(ctx, *inputs):
-                *tensors, ctx.settings, ctx.is_plain = inputs
-                ctx.save_for_backward(*tensors)
-                inputs = (*tensors, *ctx.settings)
-                if not ctx.is_plain:
-                    return self.operator(*inputs)
-                arguments = self._plain_arguments(inputs)
-                if inputs[-1] == "none":  # the gradients are those of each loss, which come later
-                    return self._loss(arguments)
-                loss, gradients = self.loss_and_gradients(arguments, self.count(ctx.needs_input_grad))
-                ctx.gradients = [*map(tensor_of, gradients)]
-                return tensor_of(loss)
-
-            backward = staticmethod(self._go_backward)
-
-        self.apply = Function.apply
+        self.apply = self._function(self._go_forward, self._go_backward).apply
+        in_memory = self._function(self._go_forward_in_memory, self._go_backward_in_memory)
         # what Function.apply calls after a look at functorch, which plain tensors have nothing to do with
-        self.apply_to_plain = super(torch.autograd.Function, Function).apply
+        self.apply_to_plain = super(torch.autograd.Function, in_memory).apply
 
-    def __call__(self, *inputs):
+    def __call__(self, tensors, settings):
+        """Return the loss; ``settings`` are the inputs behind ``tensors``, which hold all that are tensors."""
         if torch.compiler.is_compiling():
-            return self.operator(*inputs)
-        count = self.tensors
-        while inputs[count - 1] is None:  # autograd takes time for each
-            count -= 1
-        tensors = inputs[:count]
-        if are_plain(tensors) and type(inputs[self.tensors]) in MARGINS:
-            try:
-                if torch.is_grad_enabled() and require_gradient(tensors):
-                    return self.apply_to_plain(*tensors, inputs[count:], True)
-                return self._loss(self._plain_arguments(inputs))
-            except _NotPlainError:
-                pass
-        return self.apply(*tensors, inputs[count:], False)
+            return self.operator(*tensors, *settings)
+        if not are_plain(tensors) or type(settings[self.margin]) not in MARGINS:
+            return self.apply(*tensors, settings)
+        if torch.is_grad_enabled() and require_gradient(tensors):
+            return self.apply_to_plain(*tensors, settings)
+        arrays = self._arrays_or_none(*tensors, *settings)
+        return self.apply(*tensors, settings) if arrays is None else tensor_of(self.loss(*arrays))
+
+    def _function(self, forward, backward):
+        """Return what autograd makes of the two: quicker than register_autograd's, and it refuses forward mode."""
+        passes = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+        return type(self.name.title().replace("_", ""), (torch.autograd.Function,), passes)
 
     @staticmethod
     def _define(name, schema, kernel, fake):
@@ -81,24 +62,26 @@ class _Operator:
         torch.library.register_fake(f"numbarank::{name}", fake)
         return getattr(torch.ops.numbarank, name).default
 
-    def _plain_arguments(self, inputs):
-        """Return the arguments of numbarank; raise _NotPlainError where memory does not hold the values as they are."""
-        try:
-            return self.arguments(*inputs)
-        except (RuntimeError, TypeError) as error:
-            raise _NotPlainError from error
+    def arrays(self, *inputs):
+        """Return the inputs with arrays in place of tensors."""
+        return *map(array_of, inputs[: self.tensors]), *inputs[self.tensors :]
 
-    def _loss(self, arguments):
-        return tensor_of(self.function(**arguments))
+    def _arrays_or_none(self, *inputs):
+        """Return what ``arrays`` does, or None where memory does not hold the values as they are."""
+        try:
+            return self.arrays(*inputs)
+        except (RuntimeError, TypeError):
+            return None
 
     def _values(self, *inputs):
-        return self._loss(self.arguments(*inputs))
+        return tensor_of(self.loss(*self.arrays(*inputs)))
 
     def _gradients(self, upstream, *inputs):
         """Return the gradients by the first ``count`` inputs; count is the last of the inputs."""
         out = self._empty_gradients(upstream, *inputs) if upstream.is_cuda else None
-        arguments, count = self.arguments(*inputs[:-1]), inputs[-1]
-        _, gradients = self.loss_and_gradients(arguments, count, upstream_of(upstream), out and [*map(array_of, out)])
+        *inputs, count = inputs
+        given = {"count": count, "gradient": upstream_of(upstream), "out": out and [*map(array_of, out)]}
+        _, gradients = self.loss_and_gradients(*self.arrays(*inputs), **given)
         return out or [*map(tensor_of, gradients)]
 
     def _empty_gradients(self, upstream, *inputs):
@@ -108,16 +91,39 @@ class _Operator:
         ctx.save_for_backward(*inputs[: self.tensors])
         ctx.settings = inputs[self.tensors :]
 
+    def _go_forward(self, ctx, *inputs):
+        *tensors, ctx.settings = inputs
+        ctx.save_for_backward(*tensors)
+        return self.operator(*tensors, *ctx.settings)
+
+    def _go_forward_in_memory(self, ctx, *inputs):
+        *tensors, ctx.settings = inputs
+        ctx.save_for_backward(*tensors)
+        arrays, ctx.gradients = self._arrays_or_none(*tensors, *ctx.settings), None
+        ctx.has_arrays = arrays is not None
+        if arrays is None:
+            return self.operator(*tensors, *ctx.settings)
+        if arrays[-1] == "none":  # the gradients are those of each loss, which come later
+            return tensor_of(self.loss(*arrays))
+        loss, gradients = self.loss_and_gradients(*arrays, count=self.count(ctx.needs_input_grad))
+        ctx.gradients = [*map(tensor_of, gradients)]
+        return tensor_of(loss)
+
     def _go_backward(self, ctx, upstream):
-        tensors, gradients, needed = ctx.saved_tensors, None, ctx.needs_input_grad  # refuses what changed since
-        compute = self.gradient_operator
-        if torch.is_grad_enabled():
-            gradients = self.differentiable_gradients(upstream, *tensors, *ctx.settings)
-        elif getattr(ctx, "is_plain", False) and are_plain((upstream,)) and not torch.compiler.is_compiling():
-            gradients, compute = scaled(vars(ctx).pop("gradients", None), upstream), self._gradients
+        inputs = *ctx.saved_tensors, *ctx.settings  # refuses what changed since
+        gradients = self.differentiable_gradients(upstream, *inputs) if torch.is_grad_enabled() else None
         if gradients is None:
-            gradients = compute(upstream, *tensors, *ctx.settings, self.count(needed))
-        return (*gradients, *[None] * (len(needed) - len(gradients)))
+            gradients = self.gradient_operator(upstream, *inputs, self.count(ctx.needs_input_grad))
+        return _with_none_for_others(ctx, gradients)
+
+    def _go_backward_in_memory(self, ctx, upstream):
+        if not (ctx.has_arrays and is_plain_gradient(upstream)) or torch.is_grad_enabled():
+            return self._go_backward(ctx, upstream)
+        tensors = ctx.saved_tensors  # refuses what changed since
+        gradients, ctx.gradients = scaled(ctx.gradients, upstream), None
+        if gradients is None:
+            gradients = self._gradients(upstream, *tensors, *ctx.settings, self.count(ctx.needs_input_grad))
+        return _with_none_for_others(ctx, gradients)
 
     def differentiable_gradients(self, upstream, *inputs):
         """Return gradients that have gradients themselves, or None where there are none."""
@@ -130,17 +136,27 @@ class _MarginRanking(_Operator):
         "Tensor input1, Tensor input2, Tensor target, Tensor? margins, Tensor? weights, float margin, str reduction"
     )
 
-    def arguments(self, input1, input2, target, margins, weights, margin, reduction):
+    def arrays(self, input1, input2, target, margins, weights, margin, reduction):
         if margins is not None:
             margin = array_of(margins) if margins.dim() else margins.item()
-        return {
-            "input1": array_of(input1),
-            "input2": array_of(input2),
-            "target": array_of(target),
-            "margin": margin,
-            "weights": None if weights is None else array_of(weights),
-            "reduction": reduction,
-        }
+        weights = None if weights is None else array_of(weights)
+        return array_of(input1), array_of(input2), array_of(target), margin, weights, reduction
+
+    def loss(self, input1, input2, target, margin, weights, reduction):
+        return numbarank.margin_ranking_loss(input1, input2, target, margin, reduction=reduction, weights=weights)
+
+    def loss_and_gradients(self, input1, input2, target, margin, weights, reduction, count, gradient=1.0, out=None):
+        return numbarank.margin_ranking_loss_and_grad(
+            input1,
+            input2,
+            target,
+            margin,
+            reduction,
+            gradient=gradient,
+            weights=weights,
+            out=out,
+            target_grad=count == 3,
+        )
 
     def empty(self, input1, input2, target, margins, weights, margin, reduction):
         """Return a tensor like the loss; refuse what numbarank refuses where there is data."""
@@ -161,10 +177,6 @@ class _MarginRanking(_Operator):
 
     def count(self, needed):
         return 2 + needed[2]
-
-    def loss_and_gradients(self, arguments, count, gradient=1.0, out=None):
-        call = numbarank.margin_ranking_loss_and_grad
-        return call(**arguments, gradient=gradient, out=out, target_grad=count == 3)
 
     def differentiable_gradients(self, upstream, input1, input2, target, margins, weights, margin, reduction):
         """Return the gradients as torch computes them, so that they have gradients themselves."""
@@ -194,13 +206,17 @@ class _PairwiseHinge(_Operator):
         super().__init__()
         torch.library.register_autograd(self.gradient_operator, self._refuse_second_derivative)
 
-    def arguments(self, scores, labels, qid, group, where, weights, margin, power, losers, reduction):
-        tensors = {"scores": scores, "labels": labels, "qid": qid, "group": group, "where": where, "weights": weights}
-        settings = {"margin": margin, "power": power, "losers": losers, "reduction": reduction}
-        arguments = {name: array_of(tensor) for name, tensor in tensors.items()} | settings
-        if hasattr(group, "groups"):
-            arguments["group"] = group.groups
-        return arguments
+    def arrays(self, scores, labels, qid, group, *others):
+        scores, labels, qid, counts, *others = super().arrays(scores, labels, qid, group, *others)
+        return scores, labels, qid, getattr(group, "groups", counts), *others
+
+    def loss(self, *arrays):
+        return numbarank.pairwise_hinge_loss(**dict(zip(self.names, arrays, strict=True)))
+
+    def loss_and_gradients(self, *arrays, count, gradient=1.0, out=None):
+        settings = dict(zip(self.names, arrays, strict=True), gradient=gradient, out=out and out[0])
+        loss, *gradients = numbarank.pairwise_hinge_loss_and_grad(**settings)
+        return loss, gradients
 
     def empty(self, scores, labels, qid, group, where, weights, margin, power, losers, reduction):
         shape = (self._count_groups(scores, qid, group),) if reduction == "none" else ()
@@ -216,16 +232,16 @@ class _PairwiseHinge(_Operator):
     def count(self, needed):
         return 1
 
-    def loss_and_gradients(self, arguments, count, gradient=1.0, out=None):
-        call = numbarank.pairwise_hinge_loss_and_grad
-        loss, *gradients = call(**arguments, gradient=gradient, out=out and out[0])
-        return loss, gradients
-
     def _refuse_second_derivative(self, ctx, upstream):
         raise RuntimeError(
             "the gradient of pairwise_hinge_loss cannot be differentiated; that of margin_ranking_loss can: leave "
             "pairwise_hinge_loss out of what goes backward twice"
         )
+
+
+def _with_none_for_others(ctx, gradients):
+    """Return the gradients by the first inputs, and None for each other one."""
+    return *gradients, *[None] * (len(ctx.needs_input_grad) - len(gradients))
 
 
 margin_ranking, pairwise_hinge = _MarginRanking(), _PairwiseHinge()
