@@ -2,8 +2,8 @@
 
 The table tells how well the models order lists that they have not seen, how long the training took, and how much of
 that the objective took. Each repeat makes lists of its own. The trainings take turns; NDCG is the median of the
-repeats, with the lowest and the highest in brackets, and times are medians, those of the higher learning rate. Trainings
-that are not timed share the processors: as many at a time as there are, divided by the threads of each.
+repeats, with the lowest and the highest in brackets, and times are medians, those of the higher learning rate. The
+trainings that are not timed share the processors, as many at a time as have room.
 """
 
 import collections
