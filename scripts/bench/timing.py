@@ -26,13 +26,17 @@ class Candidate:
         Without arguments; they do the same work on different buffers and are taken in turn.
     clock : callable, default :func:`host_clock`
         Takes a list of calls, makes them and returns the seconds that they took.
+    summary : callable, optional
+        What it makes of the very first call's result is kept as ``first_result``.
     """
 
-    def __init__(self, name, calls, clock=None):
+    def __init__(self, name, calls, clock=None, summary=lambda result: None):
         self.name = name
         self._calls = itertools.cycle(calls)
         self.clock = clock or host_clock
-        self.first_call = self.seconds(1)
+        call, results = next(self._calls), []
+        self.first_call = self.clock([lambda: results.append(call())])
+        self.first_result = summary(results.pop())
         if len(calls) > 1:
             self.seconds(len(calls) - 1)
 
