@@ -180,6 +180,15 @@ def test_memory_probe_sees_temporaries_and_not_results():
     assert extra_bytes(lambda: (ones + ones).sum()) >= 8 * MEGABYTE
 
 
+def test_many_pairs_repeat_themselves():
+    from bench.pairs import FLOAT32, MOST_RANDOM, Pairs
+
+    few, many = (Pairs.random(size, FLOAT32).arrays() for size in (MOST_RANDOM, MOST_RANDOM + 5))
+    for some, more in zip(few, many, strict=True):
+        assert more.dtype == np.float32
+        np.testing.assert_array_equal(more, [*some, *some[:5]])
+
+
 def test_large_calls_are_timed_from_memory():
     from bench.sweep import last_level_cache_bytes, sets_of_buffers
 
