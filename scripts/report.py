@@ -1,6 +1,6 @@
 """Run the timing scripts several times, and rewrite the tables and the pictures of the docs together.
 
-    make report                              # everything, three times: keep the machine quiet for 40 minutes
+    make report                              # everything, three times: keep the machine quiet for 30 minutes
     python scripts/report.py --scripts torch,lists --runs 5
 
 Each script runs in a process of its own, one after the other and then all of them again, so that the runs of one lie

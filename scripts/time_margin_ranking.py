@@ -9,8 +9,6 @@ import contextlib
 import functools
 import itertools
 import math
-import statistics
-import tempfile
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -231,25 +229,6 @@ def layouts(sweep):
 def memory(sweep):
     for dtype in ("float64", "float32"):
         yield _extra_memory(sweep, dtype)
-
-
-@benchmark.row("start")
-def start(sweep):
-    """Time fresh processes, from their launch to the first loss with gradients."""
-    peers = {name: fresh_processes.PEERS[name] for name in ("torch", "jax") if name in sweep.options.peers}
-    with tempfile.TemporaryDirectory() as cache:
-        ours = fresh_processes.cold_and_warm(fresh_processes.GRADIENTS, cache)
-        seconds, _ = fresh_processes.in_turns(ours | peers, repeats=1 if sweep.options.quick else 3)
-    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
-    sweep.rows += [
-        {"work": "fresh process", "pairs": 1000, "peer": name, "median_seconds": median}
-        for name, median in medians.items()
-    ]
-    for cache, limits in {"warm": {"jax": 0.5, "torch": 0.3}, "cold": {"torch": 1.1}}.items():
-        for peer, limit in limits.items():
-            ours, theirs = medians.get(f"{OURS} {cache}"), medians.get(peer)
-            measured = ours / theirs if ours and theirs else None
-            yield Goal(f"fresh process, {cache} disk cache", f"{{}} of {peer}'s time", limit, measured, at_least=False)
 
 
 @benchmark.row("upstream")

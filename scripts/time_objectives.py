@@ -2,12 +2,14 @@
 
 The table tells how well the models order lists that they have not seen, how long the training took, and how much of
 that the objective took. Each repeat makes lists of its own. The trainings take turns; NDCG is the median of the
-repeats, with the lowest and the highest in brackets, and times are medians, those of the higher learning rate.
+repeats, with the lowest and the highest in brackets, and times are medians, those of the higher learning rate. The
+trainings that are not timed share the processors, as many at a time as have room.
 """
 
 import collections
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numba
@@ -16,7 +18,9 @@ from rank_documents import ndcg
 from rankers.lists import graded_lists
 from rankers.trees import LightGBM, XGBoost
 
-TRAININGS = ((0.1, 60), (0.1, 300), (0.3, 60))  # learning rate, rounds; the last one is timed
+TIMED = (0.3, 60)  # learning rate, rounds
+LONG = (0.1, 300)
+TRAININGS = ((0.1, 60), LONG, TIMED)  # the first one is the first rounds of the long one
 HEADER = (
     "lists",
     "library",
@@ -31,11 +35,11 @@ OURS = ({}, {"power": 2}, {"discount": True}, {"discount": True, "power": 2})
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to; of a library's own objective it is not known how long it takes."""
+    """What a training came to; of one that is not timed, or a library's own objective, it is not known how long."""
 
     ndcg: float
-    seconds: float
-    seconds_in_objective: float | None
+    seconds: float | None = None
+    seconds_in_objective: float | None = None
 
     @property
     def share(self):
@@ -68,12 +72,13 @@ def measure(library, objective, rate, rounds, test):
 
 
 def candidates(train, threads):
-    """Return, by their names in the table, the pairs of a library and an objective."""
+    """Return, by their names in the table, the pairs of a library and an objective, each with data of its own."""
     found = {}
-    for library in (LightGBM(train, threads), XGBoost(train, threads)):
-        name = type(library).__name__
-        found |= {(name, f"its own {own}"): (library, own) for own in library.own}
-        found |= {(name, described(settings)): (library, library.ours(**settings)) for settings in OURS}
+    for kind in (LightGBM, XGBoost):
+        objectives = {f"its own {own}": own for own in kind.own}
+        objectives |= {described(settings): kind.ours(**settings) for settings in OURS}
+        for name, objective in objectives.items():
+            found[kind.__name__, name] = kind(train, threads), objective
     return found
 
 
@@ -84,16 +89,30 @@ def described(settings):
 
 def train_in_turns(train, test, threads, results):
     """Train all in turns, each once without measuring; add their results to those of earlier lists."""
-    for names, (library, objective) in candidates(train, threads).items():
+    found = candidates(train, threads)
+    for names, (library, objective) in found.items():
         library.train(objective, rate=0.1, rounds=1)
-        for training in TRAININGS:
-            results[names, training].append(measure(library, objective, *training, test))
+        results[names, TIMED].append(measure(library, objective, *TIMED, test))
+    workers = max(1, numba.config.NUMBA_NUM_THREADS // threads)
+    with ThreadPoolExecutor(workers, initializer=numba.set_num_threads, initargs=(threads,)) as pool:
+        gains = pool.map(lambda candidate: long_gains(*candidate, test), found.values())
+        for names, of_rounds in zip(found, gains, strict=True):
+            for training, gain in of_rounds.items():
+                results[names, training].append(Result(gain))
+
+
+def long_gains(library, objective, test):
+    """Train for the most rounds; return the NDCG after each number of rounds at that learning rate."""
+    rate, most = LONG
+    predict = library.train(objective, rate, most)
+    trainings = [training for training in TRAININGS if training[0] == rate]
+    return {training: ndcg(predict(test.features, training[1]), test, 10) for training in trainings}
 
 
 def cells(names, trainings):
     """Return the cells of the table, from the results of a library and objective in each training."""
     gains = (spread([result.ndcg for result in results]) for results in trainings)
-    *_, results = trainings
+    *_, results = trainings  # those that are timed
     seconds = statistics.median(result.seconds for result in results)
     is_own = results[0].seconds_in_objective is None
     share = "-" if is_own else f"{statistics.median(result.share for result in results):.0%}"

@@ -180,6 +180,15 @@ def test_memory_probe_sees_temporaries_and_not_results():
     assert extra_bytes(lambda: (ones + ones).sum()) >= 8 * MEGABYTE
 
 
+def test_many_pairs_repeat_themselves():
+    from bench.pairs import FLOAT32, MOST_RANDOM, Pairs
+
+    few, many = (Pairs.random(size, FLOAT32).arrays() for size in (MOST_RANDOM, MOST_RANDOM + 5))
+    for some, more in zip(few, many, strict=True):
+        assert more.dtype == np.float32
+        np.testing.assert_array_equal(more, [*some, *some[:5]])
+
+
 def test_large_calls_are_timed_from_memory():
     from bench.sweep import last_level_cache_bytes, sets_of_buffers
 
@@ -195,27 +204,46 @@ def test_one_take_that_waits_for_a_processor_does_not_make_the_batches_short():
     batches = []
 
     def clock(calls):
-        batches.append(len(calls))
+        batches.append([call() for call in calls])
         return 0.0001 * len(calls) + (0.02 if len(batches) == 2 else 0)
 
     times = interleave([Candidate("quick", [lambda: None], clock)], seconds=0, min_rounds=3)
-    assert batches[-1] == 64
+    assert len(batches[-1]) == 64
     assert times["quick"].per_call == pytest.approx([0.0001] * 3)
 
 
-@pytest.mark.parametrize(("seconds", "calls"), [(0.1, 1 + 3 + 2 * 3), (0.3, 1 + 1 + 3)])
+@pytest.mark.parametrize(("seconds", "calls"), [(0.1, 1 + 3 + 2 * 3), (0.3, 1 + 3)])
 def test_long_calls_are_made_once_a_round(seconds, calls):
     from bench.timing import Candidate, interleave
 
     made = []
 
     def clock(calls):
-        made.extend(calls)
+        made.extend(call() for call in calls)
         return seconds * len(calls)
 
     times = interleave([Candidate("long", [lambda: None], clock)], seconds=0, min_rounds=3)
     assert times["long"].per_call == [seconds] * 3
     assert len(made) == calls
+
+
+def test_the_first_call_is_timed_alone_and_its_result_looked_at():
+    from bench.timing import Candidate
+
+    made, timed = [], []
+
+    def clock(calls):
+        timed.append(len(calls))
+        for call in calls:
+            call()
+        return len(timed)
+
+    def calls_of(name):
+        return lambda: made.append(name) or name
+
+    candidate = Candidate("one", [calls_of("a"), calls_of("b"), calls_of("c")], clock, str.upper)
+    assert (candidate.first_call, candidate.first_result) == (1, "A")
+    assert (made, timed) == (["a", "b", "c"], [1, 2])
 
 
 def test_rounds_are_how_often_each_is_timed_at_least():

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -67,20 +68,23 @@ class Program:
     ----------
     source : str
     cache : str or None
-        The folder for compiled code; None stands for an empty one at every launch.
+        The folder for compiled code; None stands for one of the launch alone.
     package : Path
         The folder whose numbarank is imported.
+    is_cold : bool
+        Whether the folder is emptied before each launch, so that everything is compiled anew.
     """
 
     source: str
     cache: str | None = None
     package: Path = ROOT
+    is_cold: bool = False
 
 
 PEERS = {
     "jax": Program(on_pairs(JAX)),
     "torch": Program(on_pairs(IMPORT_TORCH + BACKWARD)),
-    "torch.compile": Program(on_pairs(IMPORT_TORCH + COMPILE + BACKWARD)),
+    "torch.compile": Program(on_pairs(IMPORT_TORCH + COMPILE + BACKWARD), is_cold=True),
 }
 EMPTY_FUNCTION = """
 import numba
@@ -95,14 +99,21 @@ FLOORS = {  # what our own first call cannot do without
 
 
 def cold_and_warm(source, cache, package=ROOT, name="numbarank"):
-    """Return, by name, a program with an empty disk cache at each launch, and with one that earlier launches filled."""
-    return {f"{name} cold": Program(source, None, package), f"{name} warm": Program(source, cache, package)}
+    """Return, by name, a program that starts with an empty disk cache, and one with what the first left there."""
+    return {
+        f"{name} cold": Program(source, cache, package, is_cold=True),
+        f"{name} warm": Program(source, cache, package),
+    }
 
 
 def launch(program):
     """Return the seconds from the launch of a program to its end; RuntimeError names why it failed."""
     with tempfile.TemporaryDirectory() as empty:
-        caches = dict.fromkeys(COMPILED_CODE, program.cache or empty)
+        cache = program.cache or empty
+        if program.is_cold:
+            shutil.rmtree(cache, ignore_errors=True)
+        os.makedirs(cache, exist_ok=True)
+        caches = dict.fromkeys(COMPILED_CODE, cache)
         start = time.monotonic()
         finished = _python(["-c", program.source], program.package, **caches)
     if finished.returncode:
@@ -117,7 +128,7 @@ def reason(stderr):
 
 
 def in_turns(programs, repeats, launch=launch):
-    """Launch programs in turns, after one launch of each that does not count and fills the caches.
+    """Launch programs in turns; first launches do not count, but those of cold programs, which are all alike.
 
     Returns
     -------
@@ -127,14 +138,16 @@ def in_turns(programs, repeats, launch=launch):
         By the name of each program that failed, why.
     """
     seconds, left_out = {name: [] for name in programs}, {}
-    for _ in range(1 + repeats):
+    for turn in range(repeats):
         for name in list(seconds):
             try:
+                if turn == 0 and not programs[name].is_cold:
+                    launch(programs[name])
                 seconds[name].append(launch(programs[name]))
             except RuntimeError as error:
                 left_out[name] = str(error)
                 del seconds[name]
-    return {name: taken[1:] for name, taken in seconds.items()}, left_out
+    return seconds, left_out
 
 
 def extra_memory(dtype, sizes):

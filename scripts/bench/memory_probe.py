@@ -8,6 +8,7 @@ resident then. That sees the compiled loops' own memory too, to about a quarter 
 import functools
 import gc
 import json
+import math
 import sys
 import tracemalloc
 from pathlib import Path
@@ -37,8 +38,16 @@ def calls(dtype, size):
 def extra_bytes(call):
     """Return the bytes at the peak of a call beyond the arrays that it returns."""
     call()
-    readings = [_resident_peak(call) for _ in range(RESIDENT_READINGS)] if _can_reset_peak() else [0]
-    return max(0, _traced_peak(call), min(readings))
+    traced = max(0, _traced_peak(call))
+    return max(traced, _lowest_resident_peak(call, enough=traced)) if _can_reset_peak() else traced
+
+
+def _lowest_resident_peak(call, enough):
+    """Return the lowest of a few readings, or the first that is low enough: no other would change what counts."""
+    readings = []
+    while len(readings) < RESIDENT_READINGS and min(readings, default=math.inf) > enough:
+        readings.append(_resident_peak(call))
+    return min(readings)
 
 
 def _traced_peak(call):

@@ -54,6 +54,33 @@ def _write_past_caches(typing_context, array, index, value):
     return types.none(array, index, array.dtype), generate
 
 
+@njit(inline="always")
+def _put(destination, k, word, past_caches):
+    if past_caches:
+        _write_past_caches(destination, k, word)
+    else:
+        destination[k] = word
+
+
+@njit(inline="always")
+def _move(source, destination, start, length, prefetch, past_caches):
+    """Fold words into one, or copy them; a source that is not there gives nothing."""
+    folded = np.uint64(0)
+    if source is not None:
+        words = source[start : start + length]
+        if prefetch:
+            for k in range(0, length, LINE):
+                _prefetch(words, k + PAGE)
+        if destination is None:
+            for k in range(length if prefetch else words.size):
+                folded ^= words[k]
+        else:
+            copy = destination[start : start + length]
+            for k in range(length if prefetch else words.size):
+                _put(copy, k, words[k], past_caches)
+    return folded
+
+
 @functools.cache
 def _kernel(parallel, prefetch, past_caches, narrowing):
     """Return a kernel that reads a, b, c and d, and copies each of the first three that has a destination.
@@ -62,49 +89,24 @@ def _kernel(parallel, prefetch, past_caches, narrowing):
     """
     row, row_c, block_c = ROW, ROW // narrowing, BLOCK // narrowing
 
-    @njit(inline="always")
-    def put(destination, k, word):
-        if past_caches:
-            _write_past_caches(destination, k, word)
-        else:
-            destination[k] = word
-
-    @njit(inline="always")
-    def move(source, destination, start, length):
-        """Fold words into one, or copy them; a source that is not there gives nothing."""
-        folded = np.uint64(0)
-        if source is not None:
-            words = source[start : start + length]
-            if prefetch:
-                for k in range(0, length, LINE):
-                    _prefetch(words, k + PAGE)
-            if destination is None:
-                for k in range(length if prefetch else words.size):
-                    folded ^= words[k]
-            else:
-                copy = destination[start : start + length]
-                for k in range(length if prefetch else words.size):
-                    put(copy, k, words[k])
-        return folded
-
-    @njit(parallel=parallel, nogil=True)
     def in_rows(a, b, c, d, to_a, to_b, to_c, folded):
+        _ = parallel  # numba's disk cache tells kernels apart by what they refer to
         for block in prange(folded.size):
             for i in range(block * BLOCK // row, min((block + 1) * BLOCK, a.size) // row):
-                folded[block] ^= move(a, to_a, i * row, row)
-                folded[block] ^= move(b, to_b, i * row, row)
-                folded[block] ^= move(c, to_c, i * row_c, row_c)
-                folded[block] ^= move(d, None, i * row, row)
+                folded[block] ^= _move(a, to_a, i * row, row, True, past_caches)
+                folded[block] ^= _move(b, to_b, i * row, row, True, past_caches)
+                folded[block] ^= _move(c, to_c, i * row_c, row_c, True, past_caches)
+                folded[block] ^= _move(d, None, i * row, row, True, past_caches)
 
-    @njit(parallel=parallel, nogil=True)
     def in_blocks(a, b, c, d, to_a, to_b, to_c, folded):
+        _ = parallel
         for block in prange(folded.size):
-            folded[block] ^= move(a, to_a, block * BLOCK, BLOCK)
-            folded[block] ^= move(b, to_b, block * BLOCK, BLOCK)
-            folded[block] ^= move(c, to_c, block * block_c, block_c)
-            folded[block] ^= move(d, None, block * BLOCK, BLOCK)
+            folded[block] ^= _move(a, to_a, block * BLOCK, BLOCK, False, past_caches)
+            folded[block] ^= _move(b, to_b, block * BLOCK, BLOCK, False, past_caches)
+            folded[block] ^= _move(c, to_c, block * block_c, block_c, False, past_caches)
+            folded[block] ^= _move(d, None, block * BLOCK, BLOCK, False, past_caches)
 
-    return in_rows if prefetch else in_blocks
+    return njit(parallel=parallel, nogil=True, cache=True)(in_rows if prefetch else in_blocks)
 
 
 def kernels(reads, writes, parallel=True, name=ROOFLINE):

@@ -26,13 +26,17 @@ class Candidate:
         Without arguments; they do the same work on different buffers and are taken in turn.
     clock : callable, default :func:`host_clock`
         Takes a list of calls, makes them and returns the seconds that they took.
+    summary : callable, optional
+        What it makes of the very first call's result is kept as ``first_result``.
     """
 
-    def __init__(self, name, calls, clock=None):
+    def __init__(self, name, calls, clock=None, summary=lambda result: None):
         self.name = name
         self._calls = itertools.cycle(calls)
         self.clock = clock or host_clock
-        self.first_call = self.seconds(1)
+        call, results = next(self._calls), []
+        self.first_call = self.clock([lambda: results.append(call())])
+        self.first_result = summary(results.pop())
         if len(calls) > 1:
             self.seconds(len(calls) - 1)
 
@@ -106,8 +110,10 @@ def interleave(candidates, seconds=3.0, batch_seconds=0.01, min_rounds=5, max_ro
         for done in range(max_rounds):
             if done >= min_rounds and time.perf_counter() - start > seconds:
                 break
-            for candidate, (count, is_long) in zip(candidates, batches, strict=True):
-                times[candidate.name].per_call.append(_batch_seconds(candidate, count, is_long) / count)
+            for candidate, (count, long_call) in zip(candidates, batches, strict=True):
+                is_made = done == 0 and long_call  # to find out that it is long was its first round
+                taken = long_call if is_made else _batch_seconds(candidate, count, long_call) / count
+                times[candidate.name].per_call.append(taken)
     finally:
         gc.enable()
     return times
@@ -121,11 +127,12 @@ def _batch_seconds(candidate, count, is_long):
 
 
 def _calls_per_batch(candidate, batch_seconds, max_calls):
-    """Return how many calls make a batch, and whether these take long."""
+    """Return how many calls make a batch, and the seconds of a call that takes long, or None."""
     count = 1
     while (elapsed := _undisturbed_seconds(candidate, count)) < batch_seconds / 2 and count < max_calls:
         count *= 2
-    return max(1, round(count * min(1, batch_seconds / elapsed))), elapsed > LONG_SECONDS
+    batch = max(1, round(count * min(1, batch_seconds / elapsed)))
+    return batch, elapsed / count if elapsed > LONG_SECONDS else None
 
 
 def _undisturbed_seconds(candidate, count):

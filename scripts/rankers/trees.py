@@ -19,9 +19,10 @@ class LightGBM:
         ).construct()
 
     def train(self, objective, rate, rounds, **more):
-        """Return a function from features to scores."""
+        """Return a function from features to scores, of the first rounds alone if it is told how many."""
         parameters = {**more, **self._settings, "learning_rate": rate, "objective": objective}
-        return self._library.train(parameters, self._data, rounds).predict
+        booster = self._library.train(parameters, self._data, rounds)
+        return lambda features, first=None: booster.predict(features, num_iteration=first)
 
 
 class XGBoost:
@@ -38,7 +39,8 @@ class XGBoost:
         )
 
     def train(self, objective, rate, rounds, **more):
-        """Return a function from features to scores."""
+        """Return a function from features to scores, of the first rounds alone if it is told how many."""
         named, obj = (self.own[0], objective) if callable(objective) else (objective, None)
         parameters = {**more, "nthread": self._threads, "eta": rate, "objective": named}
-        return self._library.train(parameters, self._data, rounds, obj=obj).inplace_predict
+        booster = self._library.train(parameters, self._data, rounds, obj=obj)
+        return lambda features, first=0: booster.inplace_predict(features, iteration_range=(0, first))
