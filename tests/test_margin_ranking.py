@@ -557,6 +557,18 @@ def test_out_buffers_are_filled_and_returned(device, dtype, reduction):
         assert_bits(a, b)
 
 
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_plain_buffers_need_no_preparation(cpu, kind, monkeypatch):
+    monkeypatch.setattr(nr._arguments, "read_out", lambda *_: pytest.fail("plain buffers are prepared"))
+    arrays = random_pairs(9, np.float32)
+    expected, grads = nr.margin_ranking_loss_and_grad(*arrays, 0.1)
+    out = kind([fresh(9), fresh(9)])
+    loss, filled = nr.margin_ranking_loss_and_grad(*arrays, 0.1, out=out)
+    assert type(filled) is tuple and filled[0] is out[0] and filled[1] is out[1]
+    for a, b in zip((loss, *filled), (expected, *grads), strict=True):
+        assert_bits(a, b)
+
+
 def test_out_buffers_of_broadcast_inputs(device):
     arrays = [random_pairs(shape, np.float64)[i] for i, shape in enumerate(((6, 1), (1, 7), (1, 1)))]
     out = put(np.full((6, 1), 7.0), device), put(np.full((1, 7), 7.0), device)

@@ -24,7 +24,7 @@ from numbarank._arguments.inputs import (
 )
 from numbarank._arguments.lists import check_list_shapes, check_longest, describe_invalid_row, describe_invalid_weight
 from numbarank._arguments.operands import check_operand, describe_overflow, read_number
-from numbarank._arguments.plain import are_plain, are_plain_weights
+from numbarank._arguments.plain import are_plain, are_plain_buffers, are_plain_weights
 from numbarank._arguments.retrieval import (
     Entries,
     check_rows,
@@ -45,6 +45,7 @@ __all__ = [
     "Input",
     "Result",
     "are_plain",
+    "are_plain_buffers",
     "are_plain_weights",
     "arithmetic_dtype",
     "check_adjacent",

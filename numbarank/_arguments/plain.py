@@ -8,6 +8,7 @@ _COMPUTED = frozenset(map(np.dtype, ("float32", "float64")))
 _SIGNED = frozenset(map(np.dtype, ("int8", "int16", "int32", "int64")))
 _EXACT = 2**53
 _PLAIN = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
+_WRITABLE = _PLAIN | 0x400  # NPY_ARRAY_WRITEABLE
 
 
 def are_plain(input1, input2, target, margin, reduction):
@@ -35,6 +36,20 @@ def are_plain_weights(weights, like):
         return True
     is_like = type(weights) is np.ndarray and weights.dtype is like.dtype and weights.shape == like.shape
     return is_like and weights.flags.num & _PLAIN == _PLAIN
+
+
+def are_plain_buffers(buffers, like, sources):
+    """Tell whether buffers fit an array that is plain, and share no memory with each other or with sources."""
+    others = [source for source in sources if type(source) is np.ndarray]
+    for buffer in buffers:
+        fits = type(buffer) is np.ndarray and buffer.dtype is like.dtype and buffer.shape == like.shape
+        if not fits or buffer.flags.num & _WRITABLE != _WRITABLE:
+            return False
+        for other in others:
+            if np.may_share_memory(buffer, other):
+                return False
+        others.append(buffer)
+    return True
 
 
 def _is_small_integer(value):

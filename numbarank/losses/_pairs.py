@@ -176,6 +176,9 @@ def _empty_pair(array):
 
 
 def _plain_buffers(out, x1, x2, y, weights):
+    buffers = tuple(out) if type(out) in (tuple, list) else ()
+    if len(buffers) == 2 and _arguments.are_plain_buffers(buffers, x1, (x1, x2, y, weights)):
+        return buffers
     given = {"input1": x1, "input2": x2, "target": y, "weights": weights}
     sources = [_arguments.Input(name, array, "cpu", False) for name, array in given.items() if hasattr(array, "dtype")]
     given = tuple(map(_call.array_of, _arguments.read_sequence("out", out)))
