@@ -557,16 +557,27 @@ def test_out_buffers_are_filled_and_returned(device, dtype, reduction):
         assert_bits(a, b)
 
 
+@every_reduction
+@pytest.mark.parametrize("weights", [None, np.arange(9, dtype=np.float32)], ids=["", "weights"])
 @pytest.mark.parametrize("kind", [tuple, list])
-def test_plain_buffers_need_no_preparation(cpu, kind, monkeypatch):
+def test_plain_buffers_need_no_preparation(cpu, kind, weights, reduction, monkeypatch):
     monkeypatch.setattr(nr._arguments, "read_out", lambda *_: pytest.fail("plain buffers are prepared"))
     arrays = random_pairs(9, np.float32)
-    expected, grads = nr.margin_ranking_loss_and_grad(*arrays, 0.1)
+    expected, grads = nr.margin_ranking_loss_and_grad(*arrays, 0.1, reduction, weights=weights)
     out = kind([fresh(9), fresh(9)])
-    loss, filled = nr.margin_ranking_loss_and_grad(*arrays, 0.1, out=out)
+    loss, filled = nr.margin_ranking_loss_and_grad(*arrays, 0.1, reduction, weights=weights, out=out)
     assert type(filled) is tuple and filled[0] is out[0] and filled[1] is out[1]
     for a, b in zip((loss, *filled), (expected, *grads), strict=True):
         assert_bits(a, b)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_plain_buffers_must_not_overlap_the_weights(cpu, place):
+    weights, out = np.ones(9, np.float32), [fresh(9), fresh(9)]
+    out[place] = weights
+    with pytest.raises(ValueError, match=rf"^out\[{place}\] shares memory with weights"):
+        nr.margin_ranking_loss_and_grad(*random_pairs(9, np.float32), 0.1, weights=weights, out=out)
+    assert_bits(weights, np.ones(9, np.float32))
 
 
 def test_out_buffers_of_broadcast_inputs(device):

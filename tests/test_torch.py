@@ -6,6 +6,8 @@ import itertools
 import pickle
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -542,6 +544,22 @@ def test_no_gradients_are_computed_where_none_is_required(calls):
         calls.clear()
 
 
+def test_threads_that_go_backward_at_once_have_gradients_of_their_own():
+    scores, other, target = torch.ones(20_000, requires_grad=True), torch.zeros(20_000), torch.ones(20_000)
+    upstream, expected = torch.tensor(3.0), torch.full((20_000,), -3.0)
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(100):
+            loss, barrier = nr_torch.margin_ranking_loss(scores, other, target, 2.0, reduction="sum"), Barrier(2)
+
+            def go_backward(_, loss=loss, barrier=barrier):
+                barrier.wait()
+                return torch.autograd.grad(loss, scores, upstream, retain_graph=True)[0]
+
+            first, second = pool.map(go_backward, range(2))
+            assert torch.equal(first, expected) and torch.equal(second, expected)
+            assert first.data_ptr() != second.data_ptr()
+
+
 @pytest.mark.parametrize("factor", [1, 2, -3])
 def test_gradients_are_scaled_where_they_are_and_handed_over(factor):
     for loss, _, inputs in losses_of("sum"):
@@ -552,7 +570,7 @@ def test_gradients_are_scaled_where_they_are_and_handed_over(factor):
         (value if factor == 1 else factor * value).backward()
         assert [tensor.grad.data_ptr() for tensor in inputs] == addresses
         torch.testing.assert_close([tensor.grad for tensor in inputs], expected, rtol=0, atol=0)
-        assert value.grad_fn.gradients is None
+        assert not hasattr(value.grad_fn, "gradients")
         with pytest.raises(RuntimeError, match="backward through the graph a second time"):
             value.backward()
         for tensor in inputs:

@@ -39,8 +39,8 @@ def are_plain_weights(weights, like):
 
 
 def are_plain_buffers(buffers, like, sources):
-    """Tell whether buffers fit an array that is plain, and share no memory with each other or with sources."""
-    others = [source for source in sources if type(source) is np.ndarray]
+    """Tell whether buffers are plain, like an array, writable, and share no memory with each other or with sources."""
+    others = [source for source in sources if type(source) is np.ndarray]  # not numbers, and not what is not given
     for buffer in buffers:
         fits = type(buffer) is np.ndarray and buffer.dtype is like.dtype and buffer.shape == like.shape
         if not fits or buffer.flags.num & _WRITABLE != _WRITABLE:

@@ -23,21 +23,22 @@ def are_plain(tensors):
     for tensor in tensors:
         if tensor is not None and not (type(tensor) in _TYPES and tensor.is_cpu):
             return False
-    return not (is_autocast_enabled("cpu") or forward_ad._current_level >= 0 or _are_seen(tensors))
+    return not (is_autocast_enabled("cpu") or _are_calls_seen(tensors))
 
 
 def is_plain_gradient(upstream):
-    """Tell whether an upstream gradient is an ordinary one, for a loss that is in host memory."""
-    return type(upstream) is Tensor and not (is_compiling() or _are_seen((upstream,)))
+    """Tell the same of the upstream gradient of a loss in host memory, where autograd has it; no graph is compiled."""
+    return type(upstream) is Tensor and not (is_compiling() or _are_calls_seen((upstream,)))
 
 
-def _are_seen(tensors):
-    """Tell whether torch shows what is called on tensors to modes, transforms or a trace."""
+def _are_calls_seen(tensors):
+    """Tell whether torch shows what is called on tensors to modes, transforms, forward mode or a trace."""
     return (
         has_torch_function(tensors)  # true of a mode, too
         or _len_torch_dispatch_stack()
         or _are_functorch_transforms_active()
         or _is_tracing()
+        or forward_ad._current_level >= 0
     )
 
 

@@ -25,7 +25,7 @@ class _Operator:
     def __init__(self):
         self.tensors = self.inputs.count("Tensor")
         self.names = [declared.split()[-1] for declared in self.inputs.split(", ")]
-        self.margin = self.names.index("margin") - len(self.names)  # where it stands in settings
+        self.place_of_margin = self.names.index("margin") - len(self.names)  # in settings, which hold the last inputs
         self.operator = self._define(self.name, f"({self.inputs}) -> Tensor", self._values, self.empty)
         schema = f"(Tensor upstream, {self.inputs}, int count) -> Tensor[]"
         self.gradient_operator = self._define(f"{self.name}_backward", schema, self._gradients, self._empty_gradients)
@@ -34,15 +34,15 @@ class _Operator:
             torch.library.register_autocast(self.operator, device, torch.float32)
 
         self.apply = self._function(self._go_forward, self._go_backward).apply
-        in_memory = self._function(self._go_forward_in_memory, self._go_backward_in_memory)
+        of_plain = self._function(self._go_forward_from_plain, self._go_backward_to_plain)
         # what Function.apply calls after a look at functorch, which plain tensors have nothing to do with
-        self.apply_to_plain = super(torch.autograd.Function, in_memory).apply
+        self.apply_to_plain = super(torch.autograd.Function, of_plain).apply
 
     def __call__(self, tensors, settings):
-        """Return the loss; ``settings`` are the inputs behind ``tensors``, which hold all that are tensors."""
+        """Return the loss of the first inputs, up to the last tensor that is given or further, and of the others."""
         if torch.compiler.is_compiling():
             return self.operator(*tensors, *settings)
-        if not are_plain(tensors) or type(settings[self.margin]) not in MARGINS:
+        if not are_plain(tensors) or type(settings[self.place_of_margin]) not in MARGINS:
             return self.apply(*tensors, settings)
         if torch.is_grad_enabled() and require_gradient(tensors):
             return self.apply_to_plain(*tensors, settings)
@@ -63,7 +63,7 @@ class _Operator:
         return getattr(torch.ops.numbarank, name).default
 
     def arrays(self, *inputs):
-        """Return the inputs with arrays in place of tensors."""
+        """Return what ``loss`` takes: arrays in place of tensors."""
         return *map(array_of, inputs[: self.tensors]), *inputs[self.tensors :]
 
     def _arrays_or_none(self, *inputs):
@@ -96,14 +96,14 @@ class _Operator:
         ctx.save_for_backward(*tensors)
         return self.operator(*tensors, *ctx.settings)
 
-    def _go_forward_in_memory(self, ctx, *inputs):
+    def _go_forward_from_plain(self, ctx, *inputs):
         *tensors, ctx.settings = inputs
         ctx.save_for_backward(*tensors)
-        arrays, ctx.gradients = self._arrays_or_none(*tensors, *ctx.settings), None
+        arrays = self._arrays_or_none(*tensors, *ctx.settings)
         ctx.has_arrays = arrays is not None
-        if arrays is None:
+        if not ctx.has_arrays:
             return self.operator(*tensors, *ctx.settings)
-        if arrays[-1] == "none":  # the gradients are those of each loss, which come later
+        if ctx.settings[-1] == "none":  # the gradients are those of each loss, which come later
             return tensor_of(self.loss(*arrays))
         loss, gradients = self.loss_and_gradients(*arrays, count=self.count(ctx.needs_input_grad))
         ctx.gradients = [*map(tensor_of, gradients)]
@@ -116,11 +116,12 @@ class _Operator:
             gradients = self.gradient_operator(upstream, *inputs, self.count(ctx.needs_input_grad))
         return _with_none_for_others(ctx, gradients)
 
-    def _go_backward_in_memory(self, ctx, upstream):
-        if not (ctx.has_arrays and is_plain_gradient(upstream)) or torch.is_grad_enabled():
+    def _go_backward_to_plain(self, ctx, upstream):
+        if torch.is_grad_enabled() or not ctx.has_arrays or not is_plain_gradient(upstream):
             return self._go_backward(ctx, upstream)
         tensors = ctx.saved_tensors  # refuses what changed since
-        gradients, ctx.gradients = scaled(ctx.gradients, upstream), None
+        kept = vars(ctx).pop("gradients", None)  # at once: of threads that go backward here, one may have them
+        gradients = scaled(kept, upstream)
         if gradients is None:
             gradients = self._gradients(upstream, *tensors, *ctx.settings, self.count(ctx.needs_input_grad))
         return _with_none_for_others(ctx, gradients)
