@@ -39,7 +39,7 @@ class _Operator:
         self.apply_to_plain = super(torch.autograd.Function, of_plain).apply
 
     def __call__(self, tensors, settings):
-        """Return the loss of the first inputs, up to the last tensor that is given or further, and of the others."""
+        """Return the loss; ``tensors`` are the first inputs, ``settings`` the rest: no tensor, but None for one."""
         if torch.compiler.is_compiling():
             return self.operator(*tensors, *settings)
         if not are_plain(tensors) or type(settings[self.place_of_margin]) not in MARGINS:
