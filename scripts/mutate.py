@@ -64,11 +64,10 @@ PARTS = {
     "numbarank/_cpu/pairs.py": (None, 300, [({}, KERNELS)]),
     **{
         f"numbarank/_cpu/{name}.py": (None, 300, [({}, LISTS)])
-        for name in ("every_pair", "groups", "merging", "rows", "shared_groups", "sorted_groups", "sorting")
+        for name in ("every_pair", "groups", "long_lists", "rows", "sorting")
     },
     **{
-        f"numbarank/_cpu/{name}.py": (None, 300, [({}, HARDEST)])
-        for name in ("highest", "two_levels", "few_winners", "retrieval")
+        f"numbarank/_cpu/{name}.py": (None, 300, [({}, HARDEST)]) for name in ("two_levels", "few_winners", "retrieval")
     },
 }
 

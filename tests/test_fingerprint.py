@@ -16,8 +16,7 @@ pytestmark = pytest.mark.usefixtures("cpu")
 PACKAGE = Path(nr.__file__).parent
 FINGERPRINTS = """
 import json
-from numbarank._cpu import every_pair, groups, pairs, retrieval, shared_groups, sorted_groups, sorting, tasks
-from numbarank._cpu import two_levels
+from numbarank._cpu import every_pair, groups, long_lists, pairs, retrieval, sorting, tasks, two_levels
 from numbarank._cpu.compiler import CompiledLoop
 from numbarank._cpu.fingerprint import fingerprint
 from numbarank.losses.margin_ranking import FORMULA
@@ -27,13 +26,10 @@ loops = {
     "careful": pairs.careful_kernel(FORMULA),
     "count pairs": every_pair.count_pairs,
     "sum pairs": every_pair.sum_pairs,
-    "count groups": sorted_groups.loop(False, False),
-    "sum groups": sorted_groups.loop(True, False),
-    "highest": sorted_groups.loop(False, True),
-    "merge": shared_groups._merge_counting,
-    "level": shared_groups._count_level,
+    "count lists": long_lists.loop(False, False),
+    "sum lists": long_lists.loop(True, False),
+    "highest": long_lists.loop(False, True),
     "sort": CompiledLoop("sort keys", sorting._sort),
-    "digits": sorting._count_digit_loop,
     "write": groups._write_loop,
     "launch": CompiledLoop("launch", tasks._launch),
     "retrieval": retrieval._pass_loop,
@@ -43,12 +39,12 @@ loops = {
 print(json.dumps({name: fingerprint(*loop._dispatcher._cache._roots) for name, loop in loops.items()}))
 """
 PAIRS = {"forward", "gradients", "careful"}
-LISTS = {"count pairs", "sum pairs", "count groups", "sum groups", "highest", "merge", "level"}
+LISTS = {"count pairs", "sum pairs", "count lists", "sum lists", "highest"}
 FEW_WINNERS = {"two levels", "retrieval"}
-EVERY = PAIRS | LISTS | FEW_WINNERS | {"best", "sort", "digits", "write", "launch"}
-SORTED = {"count groups", "sum groups", "highest"}
+EVERY = PAIRS | LISTS | FEW_WINNERS | {"best", "sort", "write", "launch"}
+SORTED = {"count lists", "sum lists", "highest"}
 SHORT = SORTED | {"count pairs", "sum pairs"}
-RUNNING_SUMS = {"count pairs", "sum pairs", "count groups", "highest"}
+RUNNING_SUMS = {"count pairs", "sum pairs"} | SORTED
 
 
 def fingerprints(package):
@@ -69,11 +65,11 @@ def test_every_loop_has_its_own(as_it_is):
 @pytest.mark.parametrize(
     "file, old, new, changed",
     [
-        ("_exact.py", "total = a + b", "total = b + a", PAIRS | RUNNING_SUMS),
+        ("_exact.py", "total = a + b", "total = b + a", PAIRS | RUNNING_SUMS | {"two levels"}),
         ("_exact.py", "slope * factor if", "factor * slope if", {"count pairs", "sum pairs", "write"} | FEW_WINNERS),
         ("_hinge.py", "+ margin", "- margin", LISTS | FEW_WINNERS),
         ("_hinge.py", "count -= 1", "count -= 2", SORTED | {"two levels"}),
-        ("_cpu/highest.py", "row < rows", "row <= rows", SORTED),
+        ("_cpu/long_lists.py", "met < wanted", "met <= wanted", SORTED),
         ("losses/margin_ranking.py", "z < zero", "z <= zero", PAIRS),
         ("losses/margin_ranking.py", "d * -y", "-d * y", {"gradients"}),
         ("_cpu/pairs.py", "BLOCK = 8192", "BLOCK = 4096", PAIRS),
@@ -83,11 +79,11 @@ def test_every_loop_has_its_own(as_it_is):
         ("_cpu/memory.py", "_BITS(0x7FFF)", "_BITS(0x8000)", PAIRS | RUNNING_SUMS | FEW_WINNERS),
         ("_cpu/exact.py", "RUNNING = 16", "RUNNING = 32", RUNNING_SUMS),
         ("_cpu/every_pair.py", "GRADES = -32, 64", "GRADES = -32, 32", {"count pairs", "sum pairs"}),
-        ("_cpu/merging.py", "FEW_LEVELS = 32", "FEW_LEVELS = 64", SORTED | {"merge"}),
-        ("_cpu/sorting.py", "BUCKETS, DIGITS = 256", "BUCKETS, DIGITS = 128", {"sort", "digits"}),
+        ("_cpu/long_lists.py", "FEW = LANES", "FEW = LANES // 2", SORTED),
+        ("_cpu/sorting.py", "BUCKETS, DIGITS = 256", "BUCKETS, DIGITS = 128", {"sort"}),
         ("_cpu/few_winners.py", "z if z > 0", "z if z >= 0", FEW_WINNERS),
         ("_cpu/few_winners.py", "key > last", "key >= last", FEW_WINNERS | {"best"}),
-        ("_cpu/rows.py", "pairs += below * weight", "pairs += weight * below", SHORT),
+        ("_cpu/rows.py", "rounded(below, below_low) * weight", "weight * rounded(below, below_low)", SHORT),
         ("_cpu/groups.py", "/ work.divisor", "* work.divisor", {"write"}),
         ("_cpu/tasks.py", "_WORD(0))", "_WORD(1))", EVERY - {"launch", "sort", "retrieval", "best"}),
         ("_cpu/tasks.py", "np.int64(index_)", "index_", {"launch"}),

@@ -1,6 +1,7 @@
 """Pairs with the highest-scoring losers only, against the same pairs written out, on every device."""
 
 import itertools
+import time
 
 import numba
 import numpy as np
@@ -267,3 +268,35 @@ def test_losers_are_found_on_the_stream_of_the_inputs_where_any_is_left_out(cuda
         assert streams == [stream] * launches
         assert np.isfinite(host(loss))
         streams.clear()
+
+
+@pytest.mark.usefixtures("cpu")
+@powers
+@pytest.mark.parametrize("losers", [0.01, 0.3, 1000])
+def test_time_is_n_log_n_with_any_number_of_labels(losers, power):
+    def seconds(rows, **settings):
+        rng = np.random.default_rng(0)
+        scores, labels = rng.standard_normal(rows), rng.permutation(rows)
+        taken = []
+        for _ in range(5):
+            start = time.thread_time()
+            nr.pairwise_hinge_loss_and_grad(scores, labels, power=power, **settings)
+            taken.append(time.thread_time() - start)
+        return min(taken[1:])  # the first call may compile
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        short, long, all_pairs = seconds(10_000, losers=losers), seconds(40_000, losers=losers), seconds(40_000)
+    finally:
+        numba.set_num_threads(before)
+    assert long <= 8 * short, "4 times the rows, so 16 times the pairs"
+    assert long <= 5 * all_pairs
+
+
+@pytest.mark.usefixtures("cpu")
+def test_a_violation_that_float32_rounds_up_to_0_is_not_carried_on():
+    scores = np.float32([1 + 2**-23, 0, 0.9 * 2**-23, 0])
+    _, gradient = nr.pairwise_hinge_loss_and_grad(scores, [1, 1, 0, 2], losers=100, power=2, reduction="sum")
+    # -2 (1 + scores[2]) as the winner over row 2, and 2 as the loser against row 3
+    np.testing.assert_allclose(gradient[1], -2 * float(scores[2]), rtol=1e-6)

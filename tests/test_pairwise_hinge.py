@@ -685,3 +685,21 @@ def test_long_lists_of_few_pairs_are_not_sorted(cpu, monkeypatch, liked, is_sort
     z = 1.0 - (scores[where][:, None] - scores[where])
     pairs = (labels[where][:, None] > labels[where]) & (z > 0)
     assert_close(loss, z[pairs].sum())
+
+
+@pytest.mark.parametrize("rows", [100_000, pytest.param(4_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("losers", [None, 0.3])
+@pytest.mark.parametrize("labels", ["grades", "clicks"])
+def test_equal_weights_do_not_add_up_to_an_error(cpu, labels, losers, rows):
+    rng = np.random.default_rng(0)
+    scores = np.round(rng.standard_normal(rows), 2)
+    labels = rng.integers(0, 5, rows) if labels == "grades" else rng.random(rows) < 1000 / rows
+    settings = {"losers": losers, "reduction": "sum", "return_counts": True}
+    loss, gradient, counts = nr.pairwise_hinge_loss_and_grad(scores, labels, weights=np.full(rows, 0.1), **settings)
+    # whole numbers, but for the loss
+    pairs, slopes, active = nr.pairwise_hinge_loss_and_grad(scores, labels, **settings)
+    np.testing.assert_allclose(loss, 0.01 * pairs, rtol=1e-13)
+    np.testing.assert_allclose(counts, 0.01 * active, rtol=1e-13)
+    assert (np.abs(gradient - 0.01 * slopes) <= 1e-13 * 0.01 * active).all()
+    mean = nr.pairwise_hinge_loss(scores, labels, weights=np.full(rows, 0.1), losers=losers)
+    np.testing.assert_allclose(mean, nr.pairwise_hinge_loss(scores, labels, losers=losers), rtol=1e-13)

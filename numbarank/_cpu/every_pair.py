@@ -13,8 +13,7 @@ from numbarank._cpu.memory import are_given, lane, lanes, moved, pointer_into, p
 from numbarank._cpu.rows import (
     EVERY_PAIR,
     FEW_WINNERS,
-    SHARED,
-    SHARED_FROM,
+    LONG_FROM,
     SORTED,
     UNSORTED,
     Rows,
@@ -186,7 +185,7 @@ def _order_by_grades(order, size):
 @part
 def _order_by_keys(order, size, sorter):
     """Order the rows by any labels; return how many blocks these are."""
-    bits = fill_keys(order.labels, None, order.keys, 0, size)
+    bits = fill_keys(order.labels, None, order.keys, size)
     for i in range(size):
         order.rows[i] = order.spare_rows[i]
     sort_keys(sorter, order.keys, order.rows, order.spare_keys, order.spare_rows, size, bits)
@@ -368,15 +367,14 @@ def _loop(wants_sums):
             if results.strategies[group] == FEW_WINNERS:
                 continue
             results.losses[group] = results.pairs[group] = 0.0
-            results.strategies[group] = np.int8(SHARED)
-            if count >= SHARED_FROM:
+            results.strategies[group] = np.int8(SORTED)
+            if count >= LONG_FROM:
                 continue
             rows = moved(given, start)
             size, blocks = order_rows(rows, has, count, order, work.sorter)
             if size > 0 and blocks == 0:
                 results.strategies[group] = np.int8(UNSORTED)
                 continue
-            results.strategies[group] = np.int8(SORTED)
             if not _has_few_pairs(order.starts, blocks, work.pairs_per_row):
                 continue
             results.strategies[group] = np.int8(EVERY_PAIR)

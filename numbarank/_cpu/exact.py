@@ -13,13 +13,25 @@ scaled, two_sum, two_product = map(part, (_exact.scaled, _exact.two_sum, _exact.
 
 
 @part
+def added(high, low, more):
+    """Return a sum, and the sum of its rounding errors, after one more."""
+    high, error = two_sum(high, more)
+    return high, low + error
+
+
+@part
+def rounded(high, low):
+    """Return a sum with its rounding errors, unless these are not finite."""
+    return high + low if low - low == 0 else high
+
+
+@part
 def sum_up(numbers, count):
     """Return the sum of numbers, added in their order whoever computed them."""
     high = low = 0.0
     for k in range(count):
-        high, error = two_sum(high, numbers[k])
-        low += error
-    return high + low if math.isfinite(low) else high
+        high, low = added(high, low, numbers[k])
+    return rounded(high, low)
 
 
 @part
@@ -59,7 +71,7 @@ def loss_of_counts(margin, active, high, low):
     product, lost = two_product(np.float64(margin), np.float64(active))
     high, error = two_sum(product, high)
     low += error + lost
-    loss = high + low if math.isfinite(low) else high
+    loss = rounded(high, low)
     return 0.0 if loss < 0 else loss
 
 

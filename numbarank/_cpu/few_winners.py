@@ -20,7 +20,8 @@ from numbarank._hinge import violation
 BUCKETS, COUNTS = 1024, 1032  # the last eight are for numbers outside of the range, so that there is no branch
 WAYS = 4  # sums side by side, so that none waits for the one before
 SPARE = 1024  # losers that are gathered beyond twice those that are wanted, before the highest ones are selected
-_WINNER_COLUMNS, _CANDIDATE_COLUMNS = 9 + 3 * WAYS, 2
+CHUNK = 4096  # losers added up before their sums go to the totals: many equal numbers round in one direction
+_WINNER_COLUMNS, _CANDIDATE_COLUMNS = 12 + 3 * WAYS, 2
 _ONE = np.uint64(1)
 _violation = part(violation)
 
@@ -56,6 +57,7 @@ class Workspace(NamedTuple):
     By the number of a loser's active winners, ``below`` has the sum of their weights, and ``distances`` the sum of
     their weighted distances to the highest one of them. ``amounts``, ``moments`` and ``squares`` add up the weights,
     violations and squared violations of the losers with so many active winners; violations of that highest winner.
+    ``way_amounts`` and the like are those of some losers.
     """
 
     keys: Any
@@ -70,6 +72,9 @@ class Workspace(NamedTuple):
     amounts: Any
     moments: Any
     squares: Any
+    way_amounts: Any
+    way_moments: Any
+    way_squares: Any
     candidates: Any
     items: Any
     places: Any
@@ -99,7 +104,7 @@ def workspace(block, winner_places, candidate_places, scores):
     """Return the workspace in a block of float64 numbers."""
     column, wide = 8 * winner_places, 8 * candidate_places
     small, key = np.int32(0), np.uint64(0)
-    rest = (9 + 3 * WAYS) * column
+    rest = _WINNER_COLUMNS * column
     return Workspace(
         keys=pointer_into(block, 0, key),
         order=pointer_into(block, column, small),
@@ -111,8 +116,11 @@ def workspace(block, winner_places, candidate_places, scores):
         below=pointer_into(block, 7 * column, 0.0),
         distances=pointer_into(block, 8 * column, 0.0),
         amounts=pointer_into(block, 9 * column, 0.0),
-        moments=pointer_into(block, (9 + WAYS) * column, 0.0),
-        squares=pointer_into(block, (9 + 2 * WAYS) * column, 0.0),
+        moments=pointer_into(block, 10 * column, 0.0),
+        squares=pointer_into(block, 11 * column, 0.0),
+        way_amounts=pointer_into(block, 12 * column, 0.0),
+        way_moments=pointer_into(block, (12 + WAYS) * column, 0.0),
+        way_squares=pointer_into(block, (12 + 2 * WAYS) * column, 0.0),
         candidates=pointer_into(block, rest, scores),
         items=pointer_into(block, rest + wide, small),
         places=pointer_into(block, rest + wide + wide // 2, small),
@@ -184,7 +192,7 @@ def add_pairs(row, work, size, count, stride, margin, is_squared, written):
     sum_winners(work, count)
     count_active_winners(work, size, count)
     add_losers(row, work, size, count, stride, margin, is_squared, written)
-    return add_winners(row, work, count, stride, is_squared, written)
+    return add_winners(row, work, count, is_squared, written)
 
 
 @part
@@ -320,10 +328,25 @@ def count_active_winners(work, size, count):
 @part
 def add_losers(row, work, size, count, stride, margin, is_squared, written):
     """Add up the candidates by their active winners, and write their slopes."""
-    amounts, moments, squares = work.amounts, work.moments, work.squares
-    for k in range(WAYS * stride):
-        amounts[k] = moments[k] = squares[k] = 0.0
-    for k in range(size):
+    for k in range(count + 1):
+        work.amounts[k] = work.moments[k] = work.squares[k] = 0.0
+    chunk = CHUNK if 8 * count < CHUNK else 8 * count
+    for first in range(0, size, chunk):
+        for k in range(WAYS * stride):
+            work.way_amounts[k] = work.way_moments[k] = work.way_squares[k] = 0.0
+        last = first + chunk if first + chunk < size else size
+        _add_some_losers(row, work, first, last, stride, margin, is_squared, written)
+        for way in range(WAYS):
+            for k in range(1, count + 1):
+                work.amounts[k] += work.way_amounts[way * stride + k]
+                work.moments[k] += work.way_moments[way * stride + k]
+                work.squares[k] += work.way_squares[way * stride + k]
+
+
+@part
+def _add_some_losers(row, work, first, last, stride, margin, is_squared, written):
+    amounts, moments, squares = work.way_amounts, work.way_moments, work.way_squares
+    for k in range(first, last):
         place, item = np.int64(work.places[k]), work.items[k]
         bucket = (k & (WAYS - 1)) * stride + place
         own = row.loser_weights[item] if row.has_loser_weights else 1.0
@@ -344,7 +367,7 @@ def add_losers(row, work, size, count, stride, margin, is_squared, written):
 
 
 @part
-def add_winners(row, work, count, stride, is_squared, written):
+def add_winners(row, work, count, is_squared, written):
     """Write the slopes of the winners and return the loss.
 
     From one winner to the next lower one, every violation grows by the distance of the two.
@@ -355,11 +378,9 @@ def add_winners(row, work, count, stride, is_squared, written):
             step = np.float64(work.winners[i + 1]) - np.float64(work.winners[i])
             square += step * (2 * moment + step * weight)
             moment += step * weight
-        for way in range(WAYS):
-            bucket = way * stride + i + 1
-            weight += work.amounts[bucket]
-            moment += work.moments[bucket]
-            square += work.squares[bucket]
+        weight += work.amounts[i + 1]
+        moment += work.moments[i + 1]
+        square += work.squares[i + 1]
         own, item = work.weights[i], row.winners[work.order[i]]
         total += own * (square if is_squared else moment)
         if written.has_gradient:

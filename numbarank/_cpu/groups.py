@@ -1,7 +1,6 @@
 """All pairs of every query group: by one thread or several, with the same bits either way.
 
-Of a group with few pairs, every pair is looked at; the rows of others are sorted; all threads share a long one. Where
-rows meet the highest-scoring losers only, each group is sorted by one thread.
+Of a group with few pairs, every pair is looked at; the rows of others are sorted, each group by one thread.
 Python strings the phases together; each is a compiled loop over chunks of the rows.
 """
 
@@ -11,16 +10,15 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from numbarank._cpu import arrays, every_pair, shared_groups, sorted_groups, sorting, threads, two_levels
+from numbarank._cpu import arrays, every_pair, long_lists, sorting, threads, two_levels
 from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.exact import scaled, sum_rounded_once
 from numbarank._cpu.memory import pointers, size_of
-from numbarank._cpu.rows import FEW_WINNERS, SHARED, SHARED_FROM, SORTED, UNSORTED
-from numbarank._cpu.sorting import part_of
+from numbarank._cpu.rows import FEW_WINNERS, LONG_FROM, SORTED, UNSORTED
 from numbarank._cpu.tasks import ONE_THREAD, launcher, run_tasks
 
 LONGEST = 2**31 - 1  # rows of a group are numbered with 32 bits
-PARALLEL_FROM = SHARED_FROM  # where a thread of the pool is woken on this one's core, milliseconds are lost
+PARALLEL_FROM = LONG_FROM  # where a thread of the pool is woken on this one's core, milliseconds are lost
 
 
 def run(lists, dtype, wants_each, results):
@@ -152,10 +150,7 @@ def _total(call, groups):
     if any_sorted:
         size = len(call.scores)
         found = found._replace(sizes=np.empty(count, np.int64), rows=np.empty(size, np.int32), slopes=np.empty(size))
-        if (found.strategies == SORTED).any():
-            _sort_groups(call, found, groups, chunks, launch)
-        for group in np.flatnonzero(found.strategies == SHARED):
-            _share_group(call, found, group, launch)
+        _sort_groups(call, found, groups, chunks, launch)
     if any_sorted or has_few_winners:
         total, all_pairs = sum_rounded_once(call.losses), sum_rounded_once(found.pairs)
     divisor = all_pairs if call.is_mean and all_pairs > 0 else 1.0
@@ -177,10 +172,10 @@ def _clear(call, found, has_few_winners):
 
 def _choose_strategies(call, found, groups, chunks, launch):
     """Choose how the pairs of each other group are found; return the totals of those of which each is looked at."""
-    alone = _longest_alone(groups)
-    if call.losers is None and (alone > 0 or groups.longest == 0):
-        return _look_at_pairs(call, found, alone, chunks, launch)
-    found.strategies[found.strategies != FEW_WINNERS] = SHARED if call.losers is None else SORTED
+    longest = _longest_below(LONG_FROM, groups)
+    if call.losers is None and (longest > 0 or groups.longest == 0):
+        return _look_at_pairs(call, found, longest, chunks, launch)
+    found.strategies[found.strategies != FEW_WINNERS] = SORTED
     return 0.0, 0.0
 
 
@@ -206,12 +201,12 @@ def _take_few_winners(call, found, groups, chunks, launch):
 _SIZES, _ROWS, _SLOPES = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0)
 
 
-def _longest_alone(groups):
-    """Return the length of the longest group that one thread takes."""
-    if groups.longest < SHARED_FROM:
+def _longest_below(length, groups):
+    """Return the length of the longest group that is shorter than a length."""
+    if groups.longest < length:
         return groups.longest
     sizes = groups.sizes
-    return int(sizes[sizes < SHARED_FROM].max(initial=0))
+    return int(sizes[sizes < length].max(initial=0))
 
 
 def _wants_sums(call):
@@ -228,8 +223,7 @@ def _look_at_pairs(call, found, longest, chunks, launch):
     if longest > 4 * pairs_per_row:
         sizes = np.diff(call.offsets)
         if sizes.min() > 4 * pairs_per_row and not _have_few_pairs(call, sizes, pairs_per_row).any():
-            is_other = found.strategies != FEW_WINNERS
-            np.copyto(found.strategies, np.where(sizes < SHARED_FROM, SORTED, SHARED), casting="unsafe", where=is_other)
+            found.strategies[found.strategies != FEW_WINNERS] = SORTED
             return 0.0, 0.0
     block = np.empty(chunks * every_pair.WORKSPACES * every_pair.places_for(longest))
 
@@ -260,27 +254,14 @@ def _have_few_pairs(call, sizes, pairs_per_row):
 
 
 def _sort_groups(call, found, groups, chunks, launch):
-    longest = _longest_alone(groups) if call.losers is None else groups.longest
-    block = np.empty(chunks * sorted_groups.WORKSPACES * sorted_groups.places_for(longest))
-    loop = sorted_groups.loop(_wants_sums(call), call.losers is not None)
+    wants_sums = _wants_sums(call)
+    block = np.empty(chunks * long_lists.workspace_size(groups.longest, wants_sums))
     share, most = call.losers or (1.0, LONGEST)
-    loop(
+    long_lists.loop(wants_sums, call.losers is not None)(
         (call.scores.dtype, call.labels.dtype), *call[:5], call.margin, share, most, call.power == 2, found.strategies,
         call.losses, found.pairs, found.sizes, found.rows, found.slopes, call.counts, block, sorting.sorter(), chunks,
         launch,
     )  # fmt: skip
-
-
-def _share_group(call, found, group, launch):
-    """Find all pairs of a long group with all threads."""
-    of_group = slice(call.offsets[group], call.offsets[group + 1])
-    arrays = call.scores, call.labels, call.weights, call.where, call.counts
-    scores, labels, weights, where, counts = (array[of_group] for array in arrays)
-    order = shared_groups.order_rows(scores, labels, weights, where, launch)
-    found.sizes[group], found.pairs[group] = len(order.rows), order.pairs
-    found.rows[of_group][: len(order.rows)] = order.rows
-    slopes = found.slopes[of_group][: len(order.rows)]
-    call.losses[group] = shared_groups.loss(order, scores, weights, call.margin, call.power, slopes, counts, launch)
 
 
 # ---------------------------------------------------------------- gradients
@@ -308,7 +289,8 @@ class Work(NamedTuple):
 def _write_piece(work, piece):
     """Write the gradients of a piece of the rows, whatever groups they belong to."""
     offsets, gradient = work.offsets, work.gradient
-    first, last = part_of(0, offsets[work.groups], piece, work.pieces)
+    size = offsets[work.groups]
+    first, last = size * piece // work.pieces, size * (piece + 1) // work.pieces
     low, group = 0, work.groups
     while low < group:  # the first group that ends behind the first row
         middle = (low + group) // 2

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numbarank._cpu.compiler import part
+from numbarank._cpu.exact import added, rounded
 
-SHARED_FROM = 32_768  # rows of a group that all threads share
-EVERY_PAIR, FEW_WINNERS, SORTED, SHARED, UNSORTED = range(5)  # how the pairs of a group are found
+LONG_FROM = 32_768  # rows of a group that is sorted without a count of its pairs
+EVERY_PAIR, FEW_WINNERS, SORTED, UNSORTED = range(4)  # how the pairs of a group are found
 
 
 class Rows(NamedTuple):
@@ -56,13 +57,14 @@ def number_rows(given, has, count, rows):
 @part
 def weight_of_pairs(rows, weights, has_weights, starts, blocks):
     """Return the sum of the weights of all pairs of blocks; without weights that is the number of pairs."""
-    pairs = below = 0.0
+    pairs = pairs_low = below = below_low = 0.0
     for block in range(blocks):
-        weight = np.float64(starts[block + 1] - starts[block])
+        weight, weight_low = np.float64(starts[block + 1] - starts[block]), 0.0
         if has_weights:
             weight = 0.0
             for i in range(starts[block], starts[block + 1]):
-                weight += weights[rows[i]]
-        pairs += below * weight
-        below += weight
-    return pairs
+                weight, weight_low = added(weight, weight_low, weights[rows[i]])
+        weight = rounded(weight, weight_low)
+        pairs, pairs_low = added(pairs, pairs_low, rounded(below, below_low) * weight)
+        below, below_low = added(below, below_low, weight)
+    return rounded(pairs, pairs_low)

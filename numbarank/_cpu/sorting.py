@@ -1,6 +1,4 @@
-"""A stable radix sort of 64-bit keys with an item beside each, by one thread or, piece by piece, by all of them."""
-
-from typing import Any, NamedTuple
+"""A stable radix sort of 64-bit keys with an item beside each."""
 
 import numpy as np
 from llvmlite import ir
@@ -8,8 +6,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from numbarank._cpu.compiler import CompiledLoop, part
-from numbarank._cpu.memory import moved, pointers, size_of, stack_of
-from numbarank._cpu.tasks import call_address, pointer_at, run_tasks
+from numbarank._cpu.memory import stack_of
+from numbarank._cpu.tasks import call_address, pointer_at
 
 BUCKETS, DIGITS = 256, 8
 INSERTION_BELOW = 40
@@ -55,20 +53,13 @@ def number_of_key(typing_context, key, like):
 
 
 @part
-def part_of(start, stop, part, parts):
-    """Return where one of so many equal parts of a range starts and stops."""
-    size = stop - start
-    return start + size * part // parts, start + size * (part + 1) // parts
-
-
-@part
-def fill_keys(numbers, rows, keys, first, last):
-    """Set some keys to those of the rows' numbers; return the bits in which any differs from the key of row 0.
+def fill_keys(numbers, rows, keys, size):
+    """Set the keys to those of the rows' numbers; return the bits in which any differs from the key of row 0.
 
     Without ``rows``, the numbers stand in the order of the keys.
     """
     key, bits = sort_key(numbers[0 if rows is None else rows[0]]), np.uint64(0)
-    for i in range(first, last):
+    for i in range(size):
         keys[i] = sort_key(numbers[i if rows is None else rows[i]])
         bits |= keys[i] ^ key
     return bits
@@ -119,11 +110,11 @@ def _sort_keys(keys, items, spare_keys, spare_items, size, bits):
         shift = np.uint64(8 * digit)
         if (bits >> shift) & np.uint64(BUCKETS - 1) == 0:
             continue
-        _count(keys, 0, size, shift, places)
+        _count(keys, size, shift, places)
         place = 0
         for value in range(BUCKETS):
             place, places[value] = place + places[value], place
-        _scatter(keys, items, 0, size, shift, places, spare_keys, spare_items)
+        _scatter(keys, items, size, shift, places, spare_keys, spare_items)
         keys, items, spare_keys, spare_items = spare_keys, spare_items, keys, items
         is_swapped = not is_swapped
     if is_swapped:
@@ -143,82 +134,20 @@ def _insert(keys, items, size):
 
 
 @part
-def _count(keys, first, last, shift, counts):
+def _count(keys, size, shift, counts):
     """Count how often a digit has each value."""
     for value in range(BUCKETS):
         counts[value] = 0
-    for k in range(first, last):
+    for k in range(size):
         counts[(keys[k] >> shift) & np.uint64(BUCKETS - 1)] += 1
 
 
 @part
-def _scatter(keys, items, first, last, shift, places, to_keys, to_items):
+def _scatter(keys, items, size, shift, places, to_keys, to_items):
     """Move each item to the next place of its digit's value."""
-    for k in range(first, last):
+    for k in range(size):
         key = keys[k]
         value = (key >> shift) & np.uint64(BUCKETS - 1)
         place = places[value]
         to_keys[place], to_items[place] = key, items[k]
         places[value] = place + 1
-
-
-# ---------------------------------------------------------------- by all threads
-
-
-class Pieces(NamedTuple):
-    """What is sorted by a digit, and in how many pieces; ``places`` has a number for each piece and value."""
-
-    keys: Any
-    items: Any
-    places: Any
-    to_keys: Any
-    to_items: Any
-    size: Any
-    shift: Any
-    pieces: Any
-
-
-@part
-def _count_piece(work, piece):
-    first, last = part_of(0, work.size, piece, work.pieces)
-    (counts,) = moved((work.places,), piece * BUCKETS)
-    _count(work.keys, first, last, work.shift, counts)
-
-
-@part
-def _scatter_piece(work, piece):
-    first, last = part_of(0, work.size, piece, work.pieces)
-    (places,) = moved((work.places,), piece * BUCKETS)
-    _scatter(work.keys, work.items, first, last, work.shift, places, work.to_keys, work.to_items)
-
-
-def _count_digit(keys, shift, counts, launch):
-    keys_, counts_ = pointers((keys, counts))
-    pieces = size_of(counts) // BUCKETS
-    work = Pieces(keys_, None, counts_, None, None, size_of(keys), np.uint64(shift), pieces)
-    run_tasks(_count_piece, work, pieces, launch)
-
-
-def _move_items(keys, items, shift, places, to_keys, to_items, launch):
-    keys_, items_, places_, to_keys_, to_items_ = pointers((keys, items, places, to_keys, to_items))
-    pieces = size_of(places) // BUCKETS
-    work = Pieces(keys_, items_, places_, to_keys_, to_items_, size_of(keys), np.uint64(shift), pieces)
-    run_tasks(_scatter_piece, work, pieces, launch)
-
-
-_count_digit_loop, _move_items_loop = CompiledLoop("count digit", _count_digit), CompiledLoop("move items", _move_items)
-
-
-def sort_together(keys, items, bits, pieces, launch):
-    """Sort keys that differ in some bits, and items with them, in pieces; return arrays that may be other ones."""
-    to_keys, to_items = np.empty_like(keys), np.empty_like(items)
-    counts = np.empty((pieces, BUCKETS), np.int64)
-    for shift in range(0, 64, 8):
-        if (int(bits) >> shift) & (BUCKETS - 1) == 0:
-            continue
-        _count_digit_loop(None, keys, shift, counts, launch)
-        in_order = counts.T.ravel()
-        places = np.ascontiguousarray((np.cumsum(in_order) - in_order).reshape(BUCKETS, pieces).T)
-        _move_items_loop(None, keys, items, shift, places, to_keys, to_items, launch)
-        keys, items, to_keys, to_items = to_keys, to_items, keys, items
-    return keys, items

@@ -7,6 +7,7 @@ import numpy as np
 from numbarank._cpu import few_winners
 from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.every_pair import Results
+from numbarank._cpu.exact import rounded, two_sum
 from numbarank._cpu.few_winners import Row, Written
 from numbarank._cpu.memory import LANES, are_given, moved, pointer_into, pointers, size_of
 from numbarank._cpu.rows import FEW_WINNERS, Rows, first_group, takes_part
@@ -159,12 +160,13 @@ def _weight_of_pairs(rows, has, count, split, winners, kept):
     """Return what the pairs of all winners with so many losers weigh; with weights, these are all losers."""
     if not has.weights:
         return np.float64(winners) * kept
-    weight = own = 0.0
+    weight = lost = own = 0.0
     for k in range(winners):
         own += split.weights[k]
     for row in range(count):
-        weight += rows.weights[row] if split.scores[row] > -np.inf else 0.0
-    return own * weight
+        weight, error = two_sum(weight, rows.weights[row] if split.scores[row] > -np.inf else 0.0)
+        lost += error
+    return own * rounded(weight, lost)
 
 
 @part

@@ -76,11 +76,10 @@ def pairwise_hinge_loss(
     -----
     Equal to :func:`margin_ranking_loss` of all pairs written out, with the same pairs active, ties and kinks included.
     For two levels the method is that of Joachims [1]_, for any number of them that of Airola et al. [2]_ and of Lee and
-    Lin [3]_, here by merging instead of trees; Rust and Hocking [4]_ have the squared hinge.
+    Lin [3]_, here by splitting the sorted rows as in a wavelet tree; Rust and Hocking [4]_ have the squared hinge.
 
     With two levels, ``losers=1`` is the loss of TopPush [5]_, and a share is the hinge of the partial area under the
-    ROC curve [6]_. With more levels, the time grows with the number of levels times `losers`, or with a share times the
-    rows. Rows of weight 0 take no part, and so are no losers.
+    ROC curve [6]_. Rows of weight 0 take no part, and so are no losers.
 
     On CUDA all pairs of a group are compared, with `losers` twice, and a group may have at most 65,536 rows.
 
