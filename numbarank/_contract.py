@@ -155,11 +155,12 @@ class RetrievalBackend(Protocol):
         """
 
     @staticmethod
-    def highest_scores(retrieval, wanted, skip, ceiling) -> Any:
+    def highest_scores(retrieval, wanted, skip, bounds) -> Any:
         """Return items and scores, the highest of each query, and the first invalid query.
 
-        Where there are not so many they are -1 and -inf. The first ``skip`` are left out, and those above ``ceiling``
-        times the score of the best positive. On a device an invalid query has -1 and NaN.
+        Where there are not so many they are -1 and -inf. Left out are those above what ``highest_allowed`` gives for
+        the best positive and the three ``bounds``, and the first ``skip`` of the rest. On a device an invalid query has
+        -1 and NaN.
         """
 
 

@@ -8,6 +8,16 @@ def violation(winner, loser, margin):
     return -(winner - loser) + margin
 
 
+def highest_allowed(best, share, share_below_zero, distance):
+    """Return the highest score of a hard negative: so much of its query's best positive, and so far below it.
+
+    The two shares are for a positive above and below 0. Infinity, minus infinity and minus infinity allow all.
+    """
+    by_share = (share if best >= 0 else share_below_zero) * best
+    by_distance = best - distance
+    return by_share if by_share < by_distance else by_distance  # infinity times 0 is NaN, which is not below
+
+
 def count_losers(rows, share, most):
     """Return how many of so many rows of lower labels a winner meets: a share of them, rounded up, or the most.
 

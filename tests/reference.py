@@ -339,14 +339,17 @@ class RetrievalPairs:
         return result
 
 
-def best_negatives(scores, k, positives=((), ()), exclude=((), ()), skip=0, ceiling=None):
+def best_negatives(scores, k, positives=((), ()), exclude=((), ()), skip=0, ceiling=None, distance=None):
     """The k highest-scoring negatives of each query and their scores, -1 and -inf where there are none."""
-    indices, best = np.full((len(scores), k), -1), np.full((len(scores), k), -np.inf, scores.dtype)
+    indices, found = np.full((len(scores), k), -1), np.full((len(scores), k), -np.inf, scores.dtype)
     for query, row in enumerate(scores):
         own, others = ([i for q, i in zip(*part, strict=True) if q == query] for part in (positives, exclude))
         order = negatives_of(row, own, others, len(row))
-        if ceiling is not None and own:
-            order = order[row[order].astype(np.float64) <= ceiling * float(row[own].max())]
+        best = float(row[own].max()) if own else math.inf
+        if ceiling is not None:
+            order = order[row[order].astype(np.float64) <= best * (ceiling if best >= 0 else 2 - ceiling)]
+        if distance is not None:
+            order = order[row[order].astype(np.float64) <= best - distance]
         order = order[skip : skip + k]
-        indices[query, : len(order)], best[query, : len(order)] = order, row[order]
-    return indices, best
+        indices[query, : len(order)], found[query, : len(order)] = order, row[order]
+    return indices, found

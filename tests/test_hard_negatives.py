@@ -1,5 +1,7 @@
 """The highest-scoring negatives of queries, against a sort of the stored scores."""
 
+import types
+
 import numba
 import numpy as np
 import pytest
@@ -56,6 +58,8 @@ def test_against_a_sort(k, skip, dtype, best):
     check(best, queries, items, k, skip=skip, positives=positives)
     check(best, queries, items, k, skip=skip, positives=positives, exclude=exclude, bias=bias)
     check(best, queries, items, k, skip=skip, positives=positives, ceiling=0.75, memory=1)
+    check(best, queries, items, k, skip=skip, positives=positives, distance=0.25)
+    check(best, -np.abs(queries), np.abs(items), k, positives=positives, ceiling=0.875, distance=0.125)
 
 
 @pytest.mark.parametrize("k", [1, 50] if SIMULATOR else [1, 50, 3_000])
@@ -103,16 +107,87 @@ def test_a_ceiling_is_a_share_of_the_best_positive(best):
     assert_bits(indices, np.array([[4]]))
 
 
-def test_a_ceiling_below_zero(best):
-    """0.5 times -4 is -2, above the positive itself."""
-    indices, _ = best([[1.0]], [[-4.0], [-1.0], [-2.0], [-3.0]], 3, positives=([0], [0]), ceiling=0.5)
-    assert_bits(indices, np.array([[2, 3, -1]]))
+def test_a_ceiling_beside_a_positive_below_zero(best):
+    items = np.array([[-0.5, 0.866], [-0.49, 0.872], [-0.8, 0.6]])
+    indices, _ = best([[1.0, 0.0]], items, 2, positives=([0], [0]), ceiling=0.95)
+    assert_bits(indices, np.array([[2, -1]]))
+    items = np.array([[-4.0], [-1.0], [-5.0], [-6.0], [-7.0]])
+    for ceiling, expected in ((1.0, [2, 3, 4]), (0.75, [2, 3, 4]), (0.5, [3, 4, -1]), (0.25, [4, -1, -1])):
+        indices, _ = best([[1.0]], items, 3, positives=([0], [0]), ceiling=ceiling)
+        assert_bits(indices, np.array([expected]))  # -4 less 4 times (1 - ceiling)
+    indices, _ = best([[1.0]], items, 3, positives=([0], [0]), ceiling=2.0)
+    assert_bits(indices, np.array([[1, 2, 3]]))  # up to 0
 
 
-def test_a_query_without_positives_has_no_ceiling(best):
+def test_a_ceiling_beside_a_positive_at_zero(best):
+    for zero in (0.0, -0.0):
+        indices, _ = best([[1.0]], [[zero], [0.0], [5e-324], [-5e-324]], 3, positives=([0], [0]), ceiling=0.5)
+        assert_bits(indices, np.array([[1, 3, -1]]))
+
+
+def test_a_distance_from_the_best_positive(best):
+    items = np.array([[10.0], [9.75], [9.5], [9.25], [20.0], [2.0]])
+    positives = [0, 0], [0, 5]  # the best of them has 10
+    indices, _ = best([[1.0]], items, 3, positives=positives, distance=0.5)
+    assert_bits(indices, np.array([[2, 3, -1]]))  # at just the distance stays
+    indices, _ = best([[1.0]], items, 2, positives=positives, distance=0.5, skip=1)
+    assert_bits(indices, np.array([[3, -1]]))  # skip counts what the distance leaves
+    indices, _ = best([[-1.0]], items, 3, positives=positives, distance=7.5)
+    assert_bits(indices, np.array([[2, 1, 4]]))  # the best of them has -2
+
+
+def test_a_ceiling_and_a_distance_both_hold(best):
+    for queries, ceiling, distance, expected in (
+        ([[1.0]], 0.75, 1.0, [3, 4]),  # at most 6, and at most 7
+        ([[1.0]], 0.75, 4.0, [4, -1]),  # at most 6, and at most 4
+        ([[1.0]], 1.5, 1.0, [2, 3]),  # at most 12, and at most 7
+    ):
+        items = np.array([[8.0], [9.0], [7.0], [5.0], [4.0]])
+        indices, _ = best(queries, items, 2, positives=([0], [0]), ceiling=ceiling, distance=distance)
+        assert_bits(indices, np.array([expected]))
+
+
+def test_exact_copies_of_the_best_positive_are_left_out_by_a_distance(best):
+    items = np.array([[1.0, 0.5], [1.0, 0.5], [0.5, 0.5], [1.0, 0.5]], "f4")
+    for settings, expected in (
+        ({}, [1, 3]),
+        ({"distance": 0}, [1, 3]),
+        ({"ceiling": 1.0}, [1, 3]),
+        ({"distance": 1e-5}, [2, -1]),
+    ):
+        indices, _ = best(np.array([[1.0, 1.0]], "f4"), items, 2, positives=([0], [0]), **settings)
+        assert_bits(indices, np.array([expected]))
+
+
+def test_a_query_without_positives_has_no_bound(best):
     queries, items = np.ones((2, 1)), np.array([[1.0], [5.0]])
-    indices, _ = best(queries, items, 2, positives=([0], [0]), ceiling=1.0)
-    assert_bits(indices, np.array([[-1, -1], [1, 0]]))
+    for settings in ({"ceiling": 1.0}, {"distance": 0.0}, {"ceiling": 0.5, "distance": 3.0}):
+        indices, _ = best(queries, items, 2, positives=([0], [0]), **settings)
+        assert_bits(indices, np.array([[-1, -1], [1, 0]]))
+
+
+def test_bounds_beyond_the_numbers(best):
+    """Beside a positive near the largest number, and at 0 with the largest ceiling."""
+    largest = np.finfo(np.float64).max
+    items = np.array([[-largest], [-largest], [0.0], [1.0]])
+    for settings in ({"ceiling": 1e-3}, {"distance": largest}):
+        assert_bits(best([[1.0]], items, 1, positives=([0], [0]), **settings)[0], np.array([[-1]]))
+    assert_bits(best([[1.0]], items, 1, positives=([0], [2]), ceiling=largest)[0], np.array([[0]]))
+    assert_bits(best([[1.0]], items, 1, positives=([0], [0]), ceiling=largest)[0], np.array([[3]]))
+
+
+@on_cpu
+def test_zeros_of_a_csr_matrix_are_no_positives():
+    """Of the two that are stored, item 0 is none: it is a negative, and no best positive."""
+    rated = types.SimpleNamespace(indptr=[0, 2], indices=[0, 1], data=np.array([False, True]), shape=(1, 3))
+    items = np.array([[5.0], [2.0], [1.0]])
+    for settings, expected in (({}, [0, 2]), ({"ceiling": 1.0}, [2, -1]), ({"exclude": rated}, [0, 2])):
+        indices, _ = nr.hard_negatives([[1.0]], items, 2, positives=rated, **settings)
+        assert_bits(indices, np.array([expected]))
+    rated.data = np.array([-1, 4])
+    for name in ("positives", "exclude"):
+        with pytest.raises(ValueError, match=rf"{name}.data\[0\] is -1, at query 0, item 0; entries above 0 count"):
+            nr.hard_negatives([[1.0]], items, 2, **{name: rated})
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -163,6 +238,11 @@ WRONG = [
     ({"ceiling": np.nan}, ValueError, "ceiling is nan"),
     ({"ceiling": np.inf}, ValueError, "ceiling is inf"),
     ({"ceiling": True}, TypeError, "ceiling is True"),
+    ({"distance": 0.1, "positives": None}, ValueError, "distance is given without positives"),
+    ({"distance": -0.1}, ValueError, "distance is -0.1; it must be 0 or more and finite"),
+    ({"distance": np.nan}, ValueError, "distance is nan"),
+    ({"distance": np.inf}, ValueError, "distance is inf"),
+    ({"distance": "near"}, TypeError, "distance is 'near'"),
     ({"positives": ([0], [9])}, ValueError, r"positives\[1\]\[0\] is 9; items has 4 rows"),
     ({"exclude": ([9], [0])}, ValueError, r"exclude\[0\]\[0\] is 9; queries has 3 rows"),
     ({"bias": [1.0]}, ValueError, "bias must have one number for each of the items"),

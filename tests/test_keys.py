@@ -106,5 +106,6 @@ def test_keys_of_retrieval_separate_all_types(seen):
             nr.retrieval_hinge_loss_and_grad(*given, memory=memory, **options)
         nr.retrieval_hinge_loss_and_grad(*given, reduction="none", gradient=np.ones(3, "f4"))
         nr.hard_negatives(queries, items, 2, memory=memory)
-        nr.hard_negatives(*given[:2], 2, positives=given[2], ceiling=1, skip=1, bias=bias, exclude=([1], [1]))
+        limits = {"ceiling": 1, "distance": 1, "skip": 1}
+        nr.hard_negatives(*given[:2], 2, positives=given[2], bias=bias, exclude=([1], [1]), **limits)
     assert len(seen) == 2 * 2

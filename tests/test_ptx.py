@@ -239,8 +239,8 @@ def test_retrieval(backend, tmp_path, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_highest_scores(backend, tmp_path, dtype):
     places, table = vector(backend, "int64"), vector(backend, dtype, 2)
-    signature = (table, vector(backend, dtype), numba.boolean, *(places,) * 4, numba.uint64, numba.int64, numba.float64)
-    signature += (vector(backend, "int64", 2), vector(backend, "int64", 2), table)
+    signature = (table, vector(backend, dtype), numba.boolean, *(places,) * 4, numba.uint64, numba.int64)
+    signature += (*(numba.float64,) * 3, vector(backend, "int64", 2), vector(backend, "int64", 2), table)
     check(ptx_of(backend, backend.retrieval.best_kernel(np.dtype(dtype)), signature), HOPPER, tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import re
 import sys
 import types
 
@@ -488,8 +489,195 @@ def test_csr_of_scipy(case):
     table = sparse.coo_array((np.ones(len(case.positives[0])), case.positives), shape)
     expected = nr.retrieval_hinge_loss(case.queries, case.items, case.positives)
     assert_bits(nr.retrieval_hinge_loss(case.queries, case.items, table.tocsr()), expected)
-    with pytest.raises(TypeError, match=r"in the format 'csc'; it must be 'csr': pass positives.tocsr\(\)"):
-        nr.retrieval_hinge_loss(case.queries, case.items, table.tocsc())
+    for kind in ("bsr", "coo", "csc", "dia", "dok", "lil"):
+        for made in (sparse.coo_array, sparse.coo_matrix):
+            positives = made(table).asformat(kind)
+            message = refused(TypeError, case.queries, case.items, positives)
+            assert message.startswith(f"positives is a sparse matrix in the format '{kind}'; it must be 'csr'")
+            (way,) = ways_in(message, positives=positives)
+            assert_bits(nr.retrieval_hinge_loss(case.queries, case.items, way), expected)
+
+
+def refused(error, *given, **options):
+    """The message of an error."""
+    with pytest.raises(error) as caught:
+        nr.retrieval_hinge_loss(*given, **options)
+    return str(caught.value)
+
+
+def ways_in(message, **names):
+    """What a message says to pass, as it is written there."""
+    ways = re.findall(r"pass (.+?)(?=, which drops them|; of |$)", message)
+    return [eval(way, {"numpy": np, **names}) for way in ways]
+
+
+# items 0 and 2 belong to query 0, item 1 to query 2; of the stored entries, those of items 1 and 3 do not count
+STORED = {"indptr": [0, 3, 3, 5], "indices": [2, 1, 0, 3, 1], "shape": (3, 4)}
+COUNTED = [0, 0, 2], [2, 0, 1]
+UNEVEN = np.array([[1.0, 0.5], [-1.0, 2.0], [0.25, -0.5]]), np.array([[0.5, 1.0], [2.0, -1.0], [1.0, 1.0], [0.0, 3.0]])
+
+
+@on_cpu
+@pytest.mark.parametrize("dtype", ["?", "i1", "u2", "f2", "f8", ">f4"])
+def test_stored_zeros_do_not_count(dtype):
+    matrix = types.SimpleNamespace(data=np.array([1, 0, 1, 0, 1, 1], dtype), **STORED)  # more data than entries
+    expected = nr.retrieval_hinge_loss_and_grad(*UNEVEN, COUNTED, exclude=COUNTED)
+    found = nr.retrieval_hinge_loss_and_grad(*UNEVEN, matrix, exclude=matrix)
+    assert_bits(found[0], expected[0])
+    for gradient, other in zip(found[1], expected[1], strict=True):
+        assert_bits(gradient, other)
+    assert found[0] == 5 / 7  # 4 pairs of query 0 and 3 of query 2; with all entries it would be 1.125
+    hidden = nr.retrieval_hinge_loss(*UNEVEN, ([0], [2]), exclude=matrix)
+    assert_bits(hidden, nr.retrieval_hinge_loss(*UNEVEN, ([0], [2]), exclude=COUNTED))
+
+
+@on_cpu
+def test_stored_numbers_are_no_weights():
+    stars = types.SimpleNamespace(data=np.array([5.0, 0.0, 0.5, -0.0, np.inf]), **STORED)
+    assert_bits(nr.retrieval_hinge_loss(*UNEVEN, stars), nr.retrieval_hinge_loss(*UNEVEN, COUNTED))
+
+
+@on_cpu
+def test_weights_of_stored_zeros_are_dropped_with_them():
+    data = np.array([5.0, 0.0, 0.5, 0.0, 2.0])
+    matrix = types.SimpleNamespace(data=data, **STORED)
+    expected = nr.retrieval_hinge_loss_and_grad(*UNEVEN, COUNTED, weights=[5.0, 0.5, 2.0])
+    for weights in (data, [5.0, 7.0, 0.5, 9.0, 2.0]):
+        loss, gradients = nr.retrieval_hinge_loss_and_grad(*UNEVEN, matrix, weights=weights)
+        assert_bits(loss, expected[0])
+        for gradient, other in zip(gradients, expected[1], strict=True):
+            assert_bits(gradient, other)
+    message = refused(ValueError, *UNEVEN, matrix, weights=[5.0, 0.5, 2.0])
+    assert message.endswith("must have shape (5,), one for each entry of positives, also where it stores 0")
+
+
+@on_cpu
+def test_an_entry_that_comes_again_as_a_zero_comes_once():
+    doubled = types.SimpleNamespace(indptr=[0, 4, 4, 4], indices=[2, 2, 1, 2], data=[0, 3, 1, 0], shape=(3, 4))
+    expected = nr.retrieval_hinge_loss(*UNEVEN, ([0, 0], [2, 1]), weights=[2, 3])
+    assert_bits(nr.retrieval_hinge_loss(*UNEVEN, doubled, weights=[1, 2, 3, 4]), expected)
+    doubled.data = [0, 3, 1, 1]
+    assert "twice, as entries 1 and 3, and weights" in refused(ValueError, *UNEVEN, doubled, weights=[1, 2, 3, 4])
+
+
+@on_cpu
+@pytest.mark.parametrize("value", [-1.0, -np.inf, np.nan])
+def test_stored_numbers_below_zero_are_refused(value):
+    matrix = types.SimpleNamespace(data=np.array([1.0, 0.0, 1.0, value, 1.0]), **STORED)
+    message = refused(ValueError, *UNEVEN, matrix)
+    assert message.startswith(f"positives.data[3] is {value}, at query 2, item 3; entries above 0 count")
+    assert message.endswith("none may be below 0 or NaN: store 0 there")
+    assert refused(ValueError, *UNEVEN, COUNTED, exclude=matrix).startswith("exclude.data[3] is")
+    matrix.data[3] = 0
+    assert_bits(nr.retrieval_hinge_loss(*UNEVEN, matrix), nr.retrieval_hinge_loss(*UNEVEN, COUNTED))
+
+
+@on_cpu
+def test_scipys_comparison_drops_what_is_refused():
+    sparse = imported("scipy.sparse")
+    for kind in (sparse.csr_array, sparse.csr_matrix):
+        matrix = kind(([1.0, -1.0, 0.5, np.nan, 2.0], STORED["indices"], STORED["indptr"]), (3, 4))
+        (way,) = ways_in(refused(ValueError, *UNEVEN, matrix), positives=matrix)
+        assert_bits(nr.retrieval_hinge_loss(*UNEVEN, way), nr.retrieval_hinge_loss(*UNEVEN, COUNTED))
+        matrix.data = matrix.data >= 1  # stores False
+        expected = nr.retrieval_hinge_loss(*UNEVEN, ([0, 2], [2, 1]))
+        assert_bits(nr.retrieval_hinge_loss(*UNEVEN, matrix), expected)
+
+
+@on_cpu
+def test_stored_values_that_are_no_numbers():
+    for data, error, words in (
+        (np.ones(4), ValueError, "positives.data has shape (4,); it must have a number for each of the 5 entries"),
+        (np.ones((5, 1)), ValueError, "positives.data has shape (5, 1)"),
+        (np.array(["yes"] * 5), TypeError, "positives.data has dtype <U3; it must hold real numbers"),
+        (np.ones(5, "c16"), TypeError, "positives.data has dtype complex128"),
+    ):
+        assert refused(error, *UNEVEN, types.SimpleNamespace(data=data, **STORED)).startswith(words)
+
+
+def led_to(positives):
+    """The losses of all that messages lead to, step by step."""
+    try:
+        return [float(nr.retrieval_hinge_loss(*UNEVEN, positives))]
+    except (TypeError, ValueError) as error:
+        return [loss for way in ways_in(str(error), positives=positives) for loss in led_to(way)]
+
+
+PAIRS = [(0, 2), (0, 0), (2, 1)]  # for three queries, these could also be two items of each
+TWICE = [0, 0, 1, 1, 2, 2], [0, 2, 0, 0, 2, 1]
+FOUR = [0, 0, 2, 1], [2, 0, 1, 1]
+TABLE = np.array([[1.0, -1.0, 1.0, 0.0], [0.0] * 4, [0.0, 1.0, np.nan, 0.0]])
+BROUGHT = {
+    "a column each": (lambda: np.array([*PAIRS, (1, 1)]), [FOUR]),
+    "a column each or two items of each query": (lambda: np.array(PAIRS), [TWICE, COUNTED]),
+    "a row each": (lambda: np.transpose(PAIRS), [COUNTED]),
+    "a list of pairs": (lambda: [*PAIRS, (1, 1)], [FOUR]),
+    "a list of pairs or of two items of each query": (lambda: PAIRS, [COUNTED, TWICE]),
+    "a table": (lambda: TABLE, [COUNTED]),
+    "a mask": (lambda: TABLE > 0, [COUNTED]),
+    "an item for each query": (lambda: np.array([2, 0, 1]), [([0, 1, 2], [2, 0, 1])]),
+    "a list of an item for each query": (lambda: [2, 0, 1], [([0, 1, 2], [2, 0, 1])]),
+    "a dict of an item for each query": (lambda: {0: 2, 2: 1}, [([0, 2], [2, 1])]),
+    "three items of each query": (lambda: np.array([[2, 0, 1]] * 3), [(np.repeat([0, 1, 2], 3), [2, 0, 1] * 3)]),
+    "lists": (lambda: [[2, 0], [], [1]], [COUNTED]),
+    "an array of lists": (lambda: np.array([[2, 0], [], [1]], object), [COUNTED]),
+    "tuples, sets and arrays": (lambda: [(2, 0), {3}, np.array([1])], [([0, 0, 1, 2], [2, 0, 3, 1])]),
+    "a dict of lists": (lambda: {0: [2, 0], 2: [1]}, [COUNTED]),
+    "values of a dict": (lambda: {"a": [2, 0], "b": [], "c": [1]}.values(), [COUNTED]),
+    "a generator": (lambda: (own for own in COUNTED), [COUNTED]),
+    "a generator of pairs": (lambda: zip(*FOUR, strict=True), [FOUR]),
+    "a set of pairs": (lambda: {*PAIRS, (1, 1)}, [FOUR]),
+}
+
+
+@on_cpu
+@pytest.mark.parametrize("brought", BROUGHT)
+def test_what_people_bring_as_positives(brought):
+    """The messages lead to what it says, and where it could mean either of two things, to both."""
+    make, meant = BROUGHT[brought]
+    assert led_to(make()) == [nr.retrieval_hinge_loss(*UNEVEN, entries) for entries in meant]
+
+
+@on_cpu
+def test_lists_for_two_queries():
+    """These could be a pair of index arrays, but for their lengths."""
+    message = refused(ValueError, UNEVEN[0][:2], UNEVEN[1], [[2, 0], [1]])
+    (way,) = ways_in(message, positives=[[2, 0], [1]])
+    assert way == ([0, 0, 1], [2, 0, 1])
+    nr.retrieval_hinge_loss(UNEVEN[0][:2], UNEVEN[1], way)
+
+
+@on_cpu
+def test_a_data_frame_of_pairs():
+    pandas = imported("pandas")
+    assert led_to(pandas.DataFrame({"query": FOUR[0], "item": FOUR[1]})) == led_to(FOUR)
+    assert led_to(pandas.Series([[2, 0], [], [1]])) == led_to(COUNTED)
+
+
+@on_cpu
+def test_indices_out_of_dicts_and_generators():
+    entries = {0: 2, 2: 1}
+    for part in (entries.keys(), iter([0, 2])):
+        message = refused(TypeError, *UNEVEN, (part, [2, 1]))
+        (way,) = ways_in(message, positives=(part, [2, 1]))
+        assert way == [0, 2]
+    message = refused(TypeError, *UNEVEN, (way, entries.values()))
+    assert message == "positives[1] is a dict_values; it must be a list or NumPy array: pass list(positives[1])"
+
+
+@on_cpu
+@pytest.mark.parametrize("kind", ["U", "S", "O"])
+def test_ids_that_are_text(kind):
+    ids = np.array(["tea", "ale", "mead"]).astype(kind)
+    message = refused(TypeError, *UNEVEN, ([0, 0, 2], ids))
+    written = "names, index = numpy.unique(ids, return_inverse=True)"
+    assert message.startswith("positives[1] has dtype ") and written in message
+    scope = {"numpy": np, "ids": ids}
+    exec(written, scope)
+    assert scope["index"].tolist() == [2, 0, 1] and scope["names"].astype(str).tolist() == ["ale", "mead", "tea"]
+    assert_bits(
+        nr.retrieval_hinge_loss(*UNEVEN, ([0, 0, 2], scope["index"])), nr.retrieval_hinge_loss(*UNEVEN, COUNTED)
+    )
 
 
 @on_cpu

@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 import pickle
+import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -1279,6 +1280,56 @@ def test_positives_of_every_kind():
         torch.testing.assert_close(loss, expected, rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"positives has shape \(5, 9\)"):
         nr_torch.retrieval_hinge_loss(queries[:2], items, csr(PLACES))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.bool], ids=str)
+def test_zeros_stored_in_a_csr_tensor_do_not_count(dtype):
+    queries, items, _ = embeddings()
+    values = csr(PLACES).to_dense().flatten().to(dtype)
+    everywhere = torch.arange(0, 46, 9), torch.arange(9).repeat(5)
+    stored = torch.sparse_csr_tensor(*everywhere, values, (5, 9), check_invariants=True)
+    expected = nr_torch.retrieval_hinge_loss(queries, items, PLACES)
+    loss = nr_torch.retrieval_hinge_loss(queries, items, stored, exclude=stored)
+    torch.testing.assert_close(loss, expected, rtol=0, atol=0)
+    weights = torch.rand(45, dtype=torch.float64)
+    torch.testing.assert_close(
+        nr_torch.retrieval_hinge_loss(queries, items, stored, weights=weights),
+        nr_torch.retrieval_hinge_loss(queries, items, PLACES, weights=weights.view(5, 9)[PLACES]),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
+@pytest.mark.parametrize("value", [-1.0, torch.nan])
+def test_numbers_below_zero_in_a_csr_tensor_are_refused(value):
+    queries, items, _ = embeddings()
+    positives = csr(PLACES)
+    positives.values()[2] = value
+    with pytest.raises(ValueError, match=rf"^positives.values\(\)\[2\] is {value}; entries above 0 count") as caught:
+        nr_torch.retrieval_hinge_loss(queries, items, positives)
+    eval(str(caught.value).partition("set these to 0 with ")[2])  # in place
+    loss = nr_torch.retrieval_hinge_loss(queries, items, positives)
+    order = (PLACES[0] * 9 + PLACES[1]).argsort()[[0, 1, 3, 4]]
+    expected = nr_torch.retrieval_hinge_loss(queries, items, tuple(part[order] for part in PLACES))
+    torch.testing.assert_close(loss, expected, rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
+@pytest.mark.filterwarnings("ignore:Sparse CSC tensor support is in beta:UserWarning")
+def test_other_kinds_of_tensors_as_positives():
+    queries, items, _ = embeddings()
+    expected, table = nr_torch.retrieval_hinge_loss(queries, items, PLACES), csr(PLACES).to_dense()
+    for positives, words in (
+        (table.to_sparse(), "the layout torch.sparse_coo; it must be torch.sparse_csr: pass "),
+        (table.to_sparse_csc(), "the layout torch.sparse_csc; it must be torch.sparse_csr: pass "),
+        (table - (table == 0).float(), "of a column for each item, pass "),
+        (torch.stack(PLACES, 1)[[0, 1, 2, 3, 4, 0]], "of an entry a row, pass "),
+        (torch.stack(PLACES), "of an entry a column, pass "),
+    ):
+        with pytest.raises(TypeError, match=re.escape(words)) as caught:
+            nr_torch.retrieval_hinge_loss(queries, items, positives)
+        loss = nr_torch.retrieval_hinge_loss(queries, items, eval(str(caught.value).partition(words)[2]))
+        torch.testing.assert_close(loss, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("changed", ["queries", "weights", "positives", "exclude"])

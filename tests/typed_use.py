@@ -65,7 +65,8 @@ def embeddings_in_arrays() -> None:
     assert_type(gradients, tuple[Array, ...])
     losses, gradients = nr.retrieval_hinge_loss_and_grad(QUERIES, ITEMS, POSITIVES, reduction="none", gradient=[1, 2])
     assert_type(losses, Array)
-    indices, scores = nr.hard_negatives(QUERIES, ITEMS, 1, positives=POSITIVES, ceiling=0.95, skip=1)
+    found = nr.hard_negatives(QUERIES, ITEMS, 1, positives=POSITIVES, ceiling=0.95, distance=0.1, skip=1)
+    indices, scores = found
     assert_type(indices, NDArray[np.int64])
     assert_type(scores, Array)
 

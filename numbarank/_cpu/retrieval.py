@@ -11,10 +11,12 @@ from numbarank._cpu.exact import sum_rounded_once
 from numbarank._cpu.few_winners import Row, Written
 from numbarank._cpu.memory import are_given, moved, pointer_into, pointers, size_of
 from numbarank._cpu.sorting import number_of_key, sort_key, sort_keys
+from numbarank._hinge import highest_allowed
 
 LONGEST = 2**31 - 1  # queries and items are numbered with 32 bits
 PARALLEL_FROM, PIECES = 2**21, 16  # scores of a tile, and its parts that threads take
 WITHOUT, ACTIVE, INVALID = range(3)
+_highest_allowed = part(highest_allowed)
 
 
 class Tile(NamedTuple):
@@ -258,7 +260,7 @@ class Best(NamedTuple):
 
 
 class BestWork(NamedTuple):
-    """What the tasks of such a pass share; without a ceiling it is infinite."""
+    """What the tasks of such a pass share."""
 
     tile: Any
     has: Any
@@ -266,7 +268,9 @@ class BestWork(NamedTuple):
     items: Any
     wanted: Any
     skip: Any
-    ceiling: Any
+    share: Any
+    share_below_zero: Any
+    distance: Any
     places: Any
     sorter: Any
 
@@ -330,8 +334,10 @@ def _best_of_query(work, workspace, query):
         highest = score if score > highest else highest
     hide(scores, tile.positives, first, last)
     hide(scores, tile.hidden, tile.hidden_offsets[query], tile.hidden_offsets[query + 1])
-    if last > first and work.ceiling < np.inf:
-        _hide_above(scores, items, work.ceiling * highest)
+    if last > first:
+        bound = _highest_allowed(highest, work.share, work.share_below_zero, work.distance)
+        if bound < np.inf:
+            _hide_above(scores, items, bound)
     like = scores[0]
     lowest = number_of_key(sort_key(type(like)(-np.inf)) + np.uint64(1), like)
     keep = work.skip + work.wanted
@@ -347,11 +353,12 @@ def _best_of_query(work, workspace, query):
 
 def _best(
     scores, bias, offsets, positives, hidden_offsets, hidden, indices, best, states, block, items, wanted, skip,
-    ceiling, places, sorter,
+    share, share_below_zero, distance, places, sorter,
 ):  # fmt: skip
     tile = Best(scores, bias, offsets, positives, hidden_offsets, hidden, indices, best, states, block)
     work = BestWork(
-        pointers(tile), are_given(tile), size_of(states), items, wanted, skip, ceiling, places, sorter,
+        pointers(tile), are_given(tile), size_of(states), items, wanted, skip, share, share_below_zero, distance,
+        places, sorter,
     )  # fmt: skip
     workspace = _sorted_workspace(work.tile.block, places, work.tile.scores)
     for query in range(work.queries):
@@ -361,10 +368,10 @@ def _best(
 _best_loop = CompiledLoop("highest scores", _best, ("bias", "offsets", "positives", "hidden_offsets", "hidden"))
 
 
-def highest_scores(retrieval, wanted, skip, ceiling):
+def highest_scores(retrieval, wanted, skip, bounds):
     """Return the highest scores of each query and their items, -inf and -1 where there are none, and an invalid query.
 
-    The first ``skip`` of them are left out, and those above ``ceiling`` times the score of the best positive.
+    Those above the ``bounds`` are left out, and the first ``skip`` of the rest: see the contract.
     """
     queries, items, dtype = len(retrieval.queries), len(retrieval.items), retrieval.queries.dtype
     indices, scores = np.full((queries, wanted), -1), np.full((queries, wanted), -np.inf, dtype)
@@ -379,7 +386,7 @@ def highest_scores(retrieval, wanted, skip, ceiling):
         tile = _scores(retrieval, some, plan)
         states, shape = plan.states[: len(tile)], (len(tile), found)
         some_indices, some_scores = np.empty(shape, np.int64), np.empty(shape, dtype)
-        arguments = retrieval, first, tile, some_indices, some_scores, states, skip, ceiling, places
+        arguments = retrieval, first, tile, some_indices, some_scores, states, skip, bounds, places
         plan.share(len(tile), functools.partial(_best_of_queries, *arguments))
         if INVALID in states:
             return indices, scores, first + int(np.argmax(states == INVALID))
@@ -387,12 +394,12 @@ def highest_scores(retrieval, wanted, skip, ceiling):
     return indices, scores, -1
 
 
-def _best_of_queries(retrieval, first, tile, indices, scores, states, skip, ceiling, places, piece, block):
+def _best_of_queries(retrieval, first, tile, indices, scores, states, skip, bounds, places, piece, block):
     """Fill the indices, scores and states of some queries of a tile."""
     bias, positives, hidden, start = retrieval.bias, retrieval.positives, retrieval.hidden, first + piece.start
     _best_loop(
         tile.dtype, tile[piece].reshape(-1), np.empty(0, tile.dtype) if bias is None else bias,
         positives.offsets[start:], positives.items, hidden.offsets[start:], hidden.items, indices[piece].reshape(-1),
-        scores[piece].reshape(-1), states[piece], block, tile.shape[1], indices.shape[1], skip, ceiling, places,
+        scores[piece].reshape(-1), states[piece], block, tile.shape[1], indices.shape[1], skip, *bounds, places,
         sorting.sorter(),
     )  # fmt: skip

@@ -18,13 +18,13 @@ from numbarank._cuda.blocks import block_sum
 from numbarank._cuda.driver import THREADS, cuda, inline
 from numbarank._cuda.selection import hide, selector
 from numbarank._exact import scaled
-from numbarank._hinge import violation
+from numbarank._hinge import highest_allowed, violation
 
 LONGEST = 2**31 - 1
 LANES = max(4, THREADS // 8)  # threads that share a winner
 WAYS = THREADS // LANES
 _INT64, _FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
-_scaled, _violation = inline(scaled), inline(violation)
+_scaled, _violation, _highest_allowed = inline(scaled), inline(violation), inline(highest_allowed)
 
 
 # ---------------------------------------------------------------- kernels
@@ -223,23 +223,23 @@ def pass_kernel(dtype):
 
 
 @inline
-def _ceiling(scores, positives, start, stop, ceiling):
-    """Return what no score may be above: so many times the highest positive; infinity where there is none."""
+def _bound(scores, positives, start, stop, share, share_below_zero, distance):
+    """Return what no score may be above beside the highest positive; infinity where there is none."""
     highest = -math.inf
     for k in range(start, stop):
         score = np.float64(scores[np.uint64(positives[k])])
         highest = highest if score <= highest else score
-    return ceiling * highest if start < stop and ceiling < math.inf else math.inf
+    return _highest_allowed(highest, share, share_below_zero, distance) if start < stop else math.inf
 
 
 @inline
-def _count_up_to(scores, ceiling, counts):
-    """Hide the scores above a ceiling, and return how many candidates there are in all."""
+def _count_up_to(scores, bound, counts):
+    """Hide the scores above a bound, and return how many candidates there are in all."""
     i, found = np.uint64(cuda.threadIdx.x), np.int64(0)
     while i < np.uint64(scores.size):
         score = scores[i]
         if score > -math.inf:
-            if np.float64(score) <= ceiling:
+            if np.float64(score) <= bound:
                 found += np.int64(1)
             else:
                 scores[i] = -math.inf
@@ -303,8 +303,8 @@ def best_kernel(dtype):
 
     @cuda.jit
     def best_kernel(
-        table, bias, has_bias, offsets, positives, hidden_offsets, hidden, first_query, skip, ceiling, places, indices,
-        best,
+        table, bias, has_bias, offsets, positives, hidden_offsets, hidden, first_query, skip, share, share_below_zero,
+        distance, places, indices, best,
     ):  # fmt: skip
         counts = cuda.shared.array(THREADS, numba.int64)
         row, block = np.uint64(cuda.blockIdx.x), np.uint64(cuda.blockIdx.x)
@@ -313,7 +313,7 @@ def best_kernel(dtype):
             start, stop = np.uint64(offsets[query]), np.uint64(offsets[query + np.uint64(1)])
             found, missing = np.int64(0), math.nan
             if _complete(scores, bias, has_bias, counts):
-                bound = _ceiling(scores, positives, start, stop, ceiling)
+                bound = _bound(scores, positives, start, stop, share, share_below_zero, distance)
                 cuda.syncthreads()
                 hide(scores, positives, start, stop)
                 start, stop = np.uint64(hidden_offsets[query]), np.uint64(hidden_offsets[query + np.uint64(1)])
@@ -496,7 +496,7 @@ class _Gradients:
 # ---------------------------------------------------------------- the highest scores
 
 
-def highest_scores(retrieval, wanted, skip, ceiling):
+def highest_scores(retrieval, wanted, skip, bounds):
     """Return the highest scores of each query and their items, and an invalid query: see the contract."""
     products.check()
     queries, items = retrieval.queries, retrieval.items
@@ -515,7 +515,7 @@ def highest_scores(retrieval, wanted, skip, ceiling):
                 driver.launch(
                     best_kernel(dtype), min(last - first, blocks), stream,
                     scores, arrays.flat(scores) if retrieval.bias is None else retrieval.bias,
-                    retrieval.bias is not None, *given[:4], np.uint64(first), skip, ceiling,
+                    retrieval.bias is not None, *given[:4], np.uint64(first), skip, *bounds,
                     driver.relabel(workspace, _INT64), _rows_of(indices, first, last), _rows_of(best, first, last),
                 )  # fmt: skip
     return indices, best, -1

@@ -127,7 +127,7 @@ def read_places(positives, exclude, given, weights=None):
     cells, order = _sorted_cells(entries, items)
     again = np.flatnonzero(cells[1:] == cells[:-1]) + 1
     if len(again) and weights is not None:
-        _arguments.refuse_doubled_entry(entries, order, again[0])
+        _arguments.refuse_doubled_entry(entries, *order[again[0] - 1 : again[0] + 1])
     cells = np.delete(cells, again)
     others = np.unique(_sorted_cells(_arguments.read_entries("exclude", exclude, queries, items), items)[0])
     hidden = np.setdiff1d(others, cells, assume_unique=True)

@@ -41,8 +41,9 @@ def retrieval_hinge_loss(
         Likewise, and on the same device: in host memory or on a GPU.
     positives : (query_indices, item_indices), or a CSR matrix of shape (n, m)
         What belongs on top: two integer arrays of equal length, in any order, in host memory, or an object with the
-        attributes ``indptr`` and ``indices``, such as SciPy's ``csr_array``. What such a matrix stores counts, whatever
-        the value. An entry that comes twice counts once.
+        attributes ``indptr`` and ``indices``, such as SciPy's ``csr_array``. Where it also has ``data``, only entries
+        above 0 count, all of them alike: for stars or clicks as weights pass ``weights=matrix.data``. An entry that
+        comes twice counts once.
     bias : array_like or Tensor of shape (m,), optional
         Added to the scores of each item.
     exclude : as `positives`, optional
@@ -56,8 +57,8 @@ def retrieval_hinge_loss(
         scores. A float in (0, 1]: that share of them, rounded up. Of equal scores at the last place, the item of the
         lower index stays. The choice has no gradient of its own.
     weights : array_like or Tensor of shape (entries,), optional
-        One for each entry of `positives`, in their order, 0 or more: a pair weighs as much as its positive. No entry
-        may come twice then.
+        One for each entry of `positives`, in their order, 0 or more: a pair weighs as much as its positive. Of a CSR
+        matrix, one for each entry that it stores, zeros included. No entry that counts may come twice then.
     reduction : {'mean', 'sum', 'none'}, default 'mean'
         What to return: the sum divided by the number of pairs, after the choice by `losers`, or by the sum of their
         weights; the sum; or one sum for each query. Without any pair all are 0.
@@ -76,8 +77,9 @@ def retrieval_hinge_loss(
     TypeError
         For an argument of the wrong kind or dtype.
     ValueError
-        For shapes that do not fit, arrays on several devices, indices beyond the table, unknown settings, and in host
-        memory for scores that are NaN or infinite: the message names the query.
+        For shapes that do not fit, arrays on several devices, indices beyond the table, a CSR matrix that stores a
+        number below 0 or NaN, unknown settings, and in host memory for scores that are NaN or infinite: the message
+        names the query.
     RuntimeError
         On a GPU without CuPy, which the extra ``cupy12`` or ``cupy13`` installs.
 
@@ -191,6 +193,7 @@ def hard_negatives(
     bias: ArrayLike | Tensor | None = None,
     skip: int = 0,
     ceiling: float | None = None,
+    distance: float | None = None,
     memory: int = _MEMORY,
 ) -> tuple[Any, Any]:
     """Return the k highest-scoring negatives of each query and their scores, the best first.
@@ -205,14 +208,19 @@ def hard_negatives(
         Items that are no negatives of a query.
     skip : int, default 0
         How many of the highest-scoring negatives of each query to leave out: some of them may be positives that nobody
-        has marked. They are counted after `ceiling`. This is ``range_min`` of sentence-transformers'
+        has marked. They are counted after `ceiling` and `distance`. This is ``range_min`` of sentence-transformers'
         ``mine_hard_negatives``.
     ceiling : float, optional
-        Leave out the negatives whose score is above `ceiling` times that of the query's highest-scoring positive,
-        computed in float64; a score equal to that stays. It must be above 0 and needs `positives`; a query without any
-        has no ceiling. ``ceiling=0.95`` is ``relative_margin=0.05`` of ``mine_hard_negatives`` for queries with one
-        positive; of several, that function takes the lowest. As there, a number below 1 makes the guard stricter where
-        the positive's score is above 0, and laxer where it is below 0: 0.95 times -1 is more than -1.
+        Leave out the negatives that score above ``best - abs(best) * (1 - ceiling)``, where ``best`` is the score of
+        the query's highest-scoring positive: above 0.95 of 1, or above -1.05 beside -1. Computed in float64, as
+        ``ceiling * best``, and below 0 as ``(2 - ceiling) * best``; an equal score stays. It must be above 0 and needs
+        `positives`; a query without any has no ceiling. ``ceiling=0.95`` is ``relative_margin=0.05`` of
+        ``mine_hard_negatives`` for queries with one positive, of a score above 0.
+    distance : float, optional
+        Leave out the negatives that score above ``best - distance``, in float64; an equal score stays, so 0 keeps
+        exact copies of the positive, and a distance a little above the rounding of the scores, such as 1e-5 for
+        cosines in float32, leaves them out. It must be 0 or more and needs `positives`. Together with `ceiling`, both
+        hold. This is ``absolute_margin`` of ``mine_hard_negatives``.
 
     Returns
     -------
@@ -226,7 +234,7 @@ def hard_negatives(
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        As :func:`retrieval_hinge_loss`; also for a `k`, `skip` or `ceiling` that is not allowed.
+        As :func:`retrieval_hinge_loss`; also for a `k`, `skip`, `ceiling` or `distance` that is not allowed.
 
     Examples
     --------
@@ -245,15 +253,19 @@ def hard_negatives(
     >>> nr.hard_negatives(queries, items, 2, positives=([0, 1], [0, 2]), ceiling=0.9)[0]
     array([[2, 3],
            [3, 1]])
+    >>> nr.hard_negatives(queries, items, 2, positives=([0, 1], [0, 2]), distance=1.6)[0]
+    array([[ 3, -1],
+           [ 1,  0]])
     """
     wanted = _arguments.read_whole("k", k, 1)
     skip = _arguments.read_whole("skip", skip, 0)
     ceiling = _arguments.read_ceiling(ceiling, positives)
+    bounds = ceiling, 2.0 - ceiling, _arguments.read_distance(distance, positives)
     memory = _arguments.read_whole("memory", memory, 1)
     inputs, device, backend, dtype, given = read_table(*map(_call.array_of, (queries, items, bias)))
     places, hidden, _ = read_places(positives, exclude, given)
     retrieval = Retrieval(*given, places, hidden, None, None, None, 0.0, 1, memory)
-    indices, scores, invalid = backend.retrieval.highest_scores(retrieval, wanted, skip, ceiling)
+    indices, scores, invalid = backend.retrieval.highest_scores(retrieval, wanted, skip, bounds)
     if invalid >= 0:
         raise ValueError(_arguments.describe_invalid_query(invalid))
     scores = backend.arrays.cast(scores, dtype)

@@ -260,7 +260,8 @@ def retrieval_hinge_loss(
     queries, items, bias : Tensor
         As there. The gradients are those by these three.
     positives, exclude : (query_indices, item_indices), or a CSR matrix of shape (n, m)
-        As there, in tensors, arrays or lists; a matrix may also be a Tensor with the layout ``torch.sparse_csr``.
+        As there, in tensors, arrays or lists; a matrix may also be a Tensor with the layout ``torch.sparse_csr``, of
+        which the entries above 0 count.
     weights : Tensor or array_like, optional
         As there; it may not require a gradient.
     margin, power, losers, reduction, memory

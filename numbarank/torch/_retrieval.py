@@ -105,12 +105,28 @@ def _refuse_device(name, tensor):
 
 def _index_parts(name, value):
     """Return positives or what is excluded as numbarank takes them, and the tensors among their parts."""
-    if isinstance(value, Tensor) and value.layout is torch.sparse_csr:
+    if isinstance(value, Tensor) and value.layout is not torch.strided:
         _refuse_device(name, value)
-        parts = value.crow_indices(), value.col_indices()
-        return types.SimpleNamespace(indptr=parts[0], indices=parts[1], shape=tuple(value.shape)), parts
+        if value.layout is not torch.sparse_csr:
+            raise TypeError(
+                f"{name} has the layout {value.layout}; it must be torch.sparse_csr: pass {name}.to_sparse_csr()"
+            )
+        parts, counts = (value.crow_indices(), value.col_indices()), _counts(name, value.detach().values()).numpy()
+        return types.SimpleNamespace(indptr=parts[0], indices=parts[1], data=counts, shape=tuple(value.shape)), parts
     parts = enumerate(value) if isinstance(value, (tuple, list)) else ()
     tensors = {f"{name}[{k}]": part for k, part in parts if isinstance(part, Tensor)}
     for part, tensor in tensors.items():
         _refuse_device(part, tensor)
     return value, tensors.values()
+
+
+def _counts(name, stored):
+    """Return which stored numbers are above 0; raise ValueError where one is below 0 or NaN."""
+    bad = ~(stored >= 0)
+    if bad.any():
+        place = int(bad.int().argmax())
+        raise ValueError(
+            f"{name}.values()[{place}] is {stored[place].item()}; entries above 0 count, those of 0 do not, and none "
+            f"may be below 0 or NaN: set these to 0 with {name}.values().nan_to_num_().clamp_(min=0)"
+        )
+    return stored > 0
