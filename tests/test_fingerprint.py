@@ -80,7 +80,7 @@ def test_every_loop_has_its_own(as_it_is):
         ("_cpu/exact.py", "RUNNING = 16", "RUNNING = 32", RUNNING_SUMS),
         ("_cpu/every_pair.py", "GRADES = -32, 64", "GRADES = -32, 32", {"count pairs", "sum pairs"}),
         ("_cpu/long_lists.py", "FEW = LANES", "FEW = LANES // 2", SORTED),
-        ("_cpu/sorting.py", "BUCKETS, DIGITS = 256", "BUCKETS, DIGITS = 128", {"sort"}),
+        ("_cpu/sorting.py", "WIDE_FROM = 8", "WIDE_FROM = 9", {"sort"}),
         ("_cpu/few_winners.py", "z if z > 0", "z if z >= 0", FEW_WINNERS),
         ("_cpu/few_winners.py", "key > last", "key >= last", FEW_WINNERS | {"best"}),
         ("_cpu/rows.py", "rounded(below, below_low) * weight", "weight * rounded(below, below_low)", SHORT),

@@ -36,6 +36,7 @@ from numbarank._cpu.tasks import run_tasks
 from numbarank._hinge import count_losers, violation
 
 FEW = LANES  # rows of which every pair is looked at
+STRETCHES = 4  # of winners whose first places are found side by side
 _COLUMNS, _COLUMNS_OF_SUMS = 8, 32  # of a thread's workspace, with four bytes for each place
 _violation, _count_losers = part(violation), part(count_losers)
 
@@ -128,8 +129,8 @@ def _sums_workspace(block, places, scores):
 
 
 @part
-def _higher(place, other):
-    return place if place > other else np.int32(other)
+def _lesser(a, b):
+    return a if a < b else b
 
 
 @part
@@ -167,16 +168,61 @@ def _order(given, has, count, rows, work, sorter):
 
 
 @part
+def _is_active(scores, winner, loser, margin):
+    return _violation(scores[winner], scores[loser], margin) >= type(margin)(0)
+
+
+@part
 def _find_firsts(scores, size, margin, firsts):
-    """Find the first active place of each row as a winner, without branches: none could be predicted."""
-    number = type(margin)
-    winner = place = 0
-    while winner < size and place < size:
-        firsts[winner] = place
-        is_active = _violation(number(scores[winner]), number(scores[place]), margin) >= number(0)
-        winner, place = winner + is_active, place + (1 - is_active)
-    for rest in range(winner, size):
-        firsts[rest] = size
+    """Find the first active place of each row as a winner.
+
+    Some stretches of winners go side by side, so that none waits for the step before, and without branches, as none
+    could be predicted.
+    """
+    winners, places = stack_of(STRETCHES, np.int64(0)), stack_of(STRETCHES, np.int64(0))
+    for k in range(STRETCHES):
+        winners[k] = size * k // STRETCHES
+        places[k] = _first_of(scores, size, winners[k], margin)
+    while True:
+        steps = size
+        for k in range(STRETCHES):
+            steps = _lesser(steps, _lesser(size * (k + 1) // STRETCHES - winners[k], size - places[k]))
+        if steps == 0:
+            break
+        for _ in range(steps):
+            for k in range(STRETCHES):
+                winner, place = winners[k], places[k]
+                firsts[winner] = place
+                is_active = _is_active(scores, winner, place, margin)
+                winners[k], places[k] = winner + is_active, place + (1 - is_active)
+    for k in range(STRETCHES):
+        place = places[k]
+        for winner in range(winners[k], size * (k + 1) // STRETCHES):
+            while place < size and not _is_active(scores, winner, place, margin):
+                place += 1
+            firsts[winner] = place
+
+
+@part
+def _first_of(scores, size, winner, margin):
+    low, high = 0, size
+    while low < high:
+        place = (low + high) // 2
+        if _is_active(scores, winner, place, margin):
+            high = place
+        else:
+            low = place + 1
+    return low
+
+
+@part
+def _find_reached(scores, size, margin, firsts, reached):
+    """Find from the first place of each winner on the first one whose violation in float64 is not below 0."""
+    for winner in range(size):
+        place, score = np.int64(firsts[winner]), np.float64(scores[winner])
+        while place < size and _violation(score, np.float64(scores[place]), margin) < 0:
+            place += 1
+        reached[winner] = place
 
 
 @part
@@ -211,7 +257,7 @@ def _raise_firsts(work, blocks, share, most, sums):
         pairs += rounded(own, own_low) * rounded(weight, weight_low)
         for item in range(starts[block], starts[block + 1]):
             place = work.place_of[item]
-            firsts[place] = _higher(firsts[place], lowest - 1)
+            firsts[place] = firsts[place] if firsts[place] > lowest - 1 else np.int32(lowest - 1)
     return pairs
 
 
@@ -513,9 +559,7 @@ def loop(wants_sums, is_limited):
         else:
             pairs = weight_of_pairs(rows, sums.weights, sums.has_weights, list_work.starts, blocks)
         if wants_sums:
-            _find_firsts(list_work.scores, size, np.float64(work.margin), sides.reached)
-            for place in range(size):
-                sides.reached[place] = _higher(sides.reached[place], firsts[place])
+            _find_reached(list_work.scores, size, np.float64(work.margin), firsts, sides.reached)
         return pairs
 
     @part

@@ -9,7 +9,8 @@ from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.memory import stack_of
 from numbarank._cpu.tasks import call_address, pointer_at
 
-BUCKETS, DIGITS = 256, 8
+DIGIT, WIDE_DIGIT, WIDE_FROM = 8, 11, 2048  # bits that are sorted at a time, and from how many keys on it is more
+MOST_BUCKETS = 2048
 INSERTION_BELOW = 40
 _WORD = ir.IntType(64)
 
@@ -104,19 +105,22 @@ def _sort_keys(keys, items, spare_keys, spare_items, size, bits):
     if size < INSERTION_BELOW:
         _insert(keys, items, size)
         return
-    places = stack_of(BUCKETS, np.int64(0))
-    is_swapped = False
-    for digit in range(DIGITS):
-        shift = np.uint64(8 * digit)
-        if (bits >> shift) & np.uint64(BUCKETS - 1) == 0:
+    places = stack_of(MOST_BUCKETS, np.int64(0))
+    width = np.uint64(WIDE_DIGIT if size >= WIDE_FROM else DIGIT)
+    is_swapped, shift = False, np.uint64(0)
+    while shift < 64 and (bits >> shift) > 0:
+        if (bits >> shift) & np.uint64(1) == 0:  # a digit begins with a bit in which keys differ
+            shift += np.uint64(1)
             continue
-        _count(keys, size, shift, places)
+        buckets = np.int64(1) << np.int64(width)
+        _count(keys, size, shift, buckets, places)
         place = 0
-        for value in range(BUCKETS):
+        for value in range(buckets):
             place, places[value] = place + places[value], place
-        _scatter(keys, items, size, shift, places, spare_keys, spare_items)
+        _scatter(keys, items, size, shift, buckets, places, spare_keys, spare_items)
         keys, items, spare_keys, spare_items = spare_keys, spare_items, keys, items
         is_swapped = not is_swapped
+        shift += width
     if is_swapped:
         for k in range(size):
             spare_keys[k], spare_items[k] = keys[k], items[k]
@@ -134,20 +138,20 @@ def _insert(keys, items, size):
 
 
 @part
-def _count(keys, size, shift, counts):
+def _count(keys, size, shift, buckets, counts):
     """Count how often a digit has each value."""
-    for value in range(BUCKETS):
+    for value in range(buckets):
         counts[value] = 0
     for k in range(size):
-        counts[(keys[k] >> shift) & np.uint64(BUCKETS - 1)] += 1
+        counts[(keys[k] >> shift) & np.uint64(buckets - 1)] += 1
 
 
 @part
-def _scatter(keys, items, size, shift, places, to_keys, to_items):
+def _scatter(keys, items, size, shift, buckets, places, to_keys, to_items):
     """Move each item to the next place of its digit's value."""
     for k in range(size):
         key = keys[k]
-        value = (key >> shift) & np.uint64(BUCKETS - 1)
+        value = (key >> shift) & np.uint64(buckets - 1)
         place = places[value]
         to_keys[place], to_items[place] = key, items[k]
         places[value] = place + 1
