@@ -15,17 +15,19 @@ class Groups:
 
     Parameters
     ----------
-    qid : array_like of int, shape (rows,)
-        The id of each row's query, 0 or more; the rows of a query stand together.
+    qid : array_like of shape (rows,)
+        The id of each row's query: whole numbers of 0 or more, text, bytes, dates, or other objects that are equal by
+        their values, in host memory; the rows of a query stand together.
     group : array_like of int, shape (groups,)
         How many rows each query has, in their order; 0 is allowed.
 
     Raises
     ------
     TypeError
-        For ids or counts that are no whole numbers, or not exactly one of the two arguments.
+        For ids of another kind, counts that are no whole numbers, or not exactly one of the two arguments.
     ValueError
-        For negative numbers, or ids whose rows do not stand together.
+        For negative numbers, ids that are missing or floats too large to be exact, or ids whose rows do not stand
+        together.
 
     Examples
     --------
@@ -38,6 +40,8 @@ class Groups:
     ... )
     >>> loss
     array([3., 3.])
+    >>> nr.Groups(qid=["red shoes", "red shoes", "tea"])
+    Groups(group=[2, 1])
     """
 
     __slots__ = ("_longest", "_offsets", "on_devices")
@@ -87,12 +91,21 @@ class Groups:
         return Groups.of_offsets, (self._offsets,)
 
 
-def _offsets_of_ids(qid):
-    ids = _arguments.read_ids(qid)
-    starts = np.flatnonzero(ids[1:] != ids[:-1]) + 1
-    offsets = np.concatenate([[0], starts, [len(ids)]]) if len(ids) else np.zeros(1)
+def groups_of_rows(rows, qid, group):
+    """Return the groups of so many rows by their ids or their counts, of which one is None."""
+    if group is None:
+        return Groups.of_offsets(_offsets_of_ids(qid, rows))
+    groups = group if isinstance(group, Groups) else Groups(group=group)
+    _arguments.check_counts_of_rows(groups.rows, len(groups), rows)
+    return groups
+
+
+def _offsets_of_ids(qid, rows=None):
+    keys, ids = _arguments.read_ids(qid, rows)
+    starts = np.flatnonzero(keys[1:] != keys[:-1]) + 1
+    offsets = np.concatenate([[0], starts, [len(keys)]]) if len(keys) else np.zeros(1)
     offsets = offsets.astype(np.int64)
-    _arguments.check_adjacent(ids, offsets[:-1])
+    _arguments.check_adjacent(keys, offsets[:-1], ids)
     return offsets
 
 

@@ -594,10 +594,27 @@ FOUR, IN_TWO = da.ones(4, chunks=2), da.ones((2, 4), chunks=(1, 2))
     [
         ((FOUR, FOUR), {"group": [1, 3]}, ValueError, r"query 1, rows 1 to 3, lies in two .* row 2; .*align_groups"),
         ((FOUR, FOUR), {"qid": [4, 5, 5, 5]}, ValueError, "query 1, rows 1 to 3, lies in two chunks"),
-        ((FOUR, FOUR), {"group": [2, 3]}, ValueError, "queries have 5 rows together and scores has 4"),
+        ((FOUR, FOUR), {"group": [2, 3]}, ValueError, "the counts in group add up to 5 and scores has 4 rows"),
         ((FOUR, FOUR), {"group": da.ones(2)}, TypeError, r"group is a dask array; .* pass group.compute\(\)"),
         ((FOUR, FOUR), {"group": [2, 2], "qid": [0, 0, 1, 1]}, ValueError, "qid and group are both given"),
         ((FOUR, FOUR), {"qid": da.ones(3)}, ValueError, r"qid has shape \(3,\) and scores \(4,\)"),
+        ((FOUR, FOUR), {"qid": [2, 2]}, ValueError, "qid has 2 ids and scores has 4 rows; .*, pass it as group"),
+        ((FOUR, FOUR), {"qid": [2, 1, 2]}, ValueError, "qid has 3 ids and scores has 4 rows; they must be equal$"),
+        ((FOUR, FOUR), {"group": [7, 7, 9, 9]}, ValueError, "add up to 32 and scores has 4 rows; .*, pass it as qid"),
+        (
+            (FOUR, FOUR),
+            {"group": [2, 2], "weights": [1, 2]},
+            ValueError,
+            r"numpy.repeat\(numpy.sqrt\(weights\), group\)",
+        ),
+        (
+            (FOUR.reshape(4, 1), FOUR.reshape(4, 1)),
+            {},
+            ValueError,
+            r"shape \(4, 1\), 4 lists of one row each, .*reshape",
+        ),
+        ((FOUR.reshape(4, 1), FOUR), {}, ValueError, r"labels \(4,\); .*: pass scores.reshape\(-1\)"),
+        (({1: 2.0}.values(), FOUR), {}, TypeError, r"scores is a dict_values; .*: pass list\(scores\)"),
         ((FOUR, FOUR), {}, ValueError, r"scores has 2 chunks, and without qid .* scores.rechunk\(-1\)"),
         ((FOUR, da.ones(5)), {}, ValueError, r"scores has shape \(4,\), labels \(5,\)"),
         ((FOUR, FOUR), {"group": [2, 2], "where": FOUR > 0}, ValueError, "a mask needs scores with two axes"),
@@ -626,6 +643,9 @@ def test_wrong_lists_are_refused_before_anything_is_computed(arrays, settings, e
         ({"qid": [0, 1, 1, 1, 2, 2]}, "chunk 2: query 1 began in a chunk before.*align_groups"),
         ({"qid": [0, 0, 1, 2, 1, 2]}, "chunk 2: qid has the rows of query 1 apart"),
         ({"qid": [0, 0, 1, -1, 2, 2]}, r"chunk 2: qid\[1\] is -1"),
+        ({"qid": np.float32([0, 0, 1, 2**24 + 1, 2**24 + 2, 4])}, r"chunk 2: qid\[1\] is 16777216 in float32"),
+        ({"qid": ["a", "b", "b", "b", "c", "c"]}, "chunk 2: query b began in a chunk before.*align_groups"),
+        ({"qid": np.array(["a", "a", "b", None, "c", "c"])}, r"chunk 2: qid\[1\] is None, which is missing"),
         ({"scores": [0.0, 0, 0, 0, np.nan, 0]}, r"chunk 2: scores\[2\] is nan"),
         ({"labels": [0.0, 1, 0, np.inf, 1, 1]}, r"chunk 2: labels\[1\] is inf"),
     ],
@@ -638,6 +658,22 @@ def test_errors_about_values_name_the_chunk(scheduler, reduction, change, messag
     for result in (loss, gradient):
         with pytest.raises(ValueError, match=message):
             result.compute()
+
+
+@pytest.mark.parametrize("is_lazy", [True, False])
+@pytest.mark.parametrize("dtype", ["U", "S", object, np.dtypes.StringDType()], ids=str)
+def test_ids_of_text(synchronous, dtype, is_lazy):
+    qid = np.array(["tea", "tea", "tea", "shoes", "shoes"]).astype(dtype)
+    scores, labels = da.from_array([2.0, 1.5, 0.0, 1.0, 3.0], chunks=2), [1, 2, 0, 1, 0]
+    aligned = nrd.align_groups(scores, labels, qid=da.from_array(qid, chunks=2) if is_lazy else qid)
+    assert aligned[0].chunks == ((3, 2),)
+    given = aligned[2] if is_lazy else qid
+    assert nrd.pairwise_hinge_loss(*aligned[:2], qid=given, reduction="none").compute().tolist() == [1.5, 3.0]
+
+
+def test_a_column_with_a_mask_is_a_table_of_lists(synchronous):
+    column = da.ones((3, 1), chunks=1)
+    assert nrd.pairwise_hinge_loss(column, column, where=column > 0, reduction="none").compute().tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("rows", [(2, 0, 2), (2, 0, 0, 2), (0, 2, 2), (1, 1, 2)])

@@ -80,6 +80,45 @@ def test_other_objects_are_refused(name, value):
         call_with(name, value)
 
 
+ONE_BY_ONE = {
+    "generator": (lambda values: (value for value in values), "list({})"),
+    "map": (lambda values: map(float, values), "list({})"),
+    "iterator": (iter, "list({})"),
+    "values of a dict": (lambda values: dict(enumerate(values)).values(), "list({})"),
+    "keys of a dict": (lambda values: dict.fromkeys(values).keys(), "list({})"),
+    "dict": (lambda values: dict(enumerate(values)), "list({}.values())"),
+    "set": (set, "a list, since a set has no order"),
+}
+LISTS = {
+    "input1": lambda x: nr.margin_ranking_loss(x, np.zeros(2), 1, reduction="sum"),
+    "input2": lambda x: nr.margin_ranking_loss(np.zeros(2), x, -1, reduction="sum"),
+    "target": lambda x: nr.margin_ranking_loss(np.zeros(2), np.zeros(2), x, margin=0.5, reduction="sum"),
+    "margin": lambda x: nr.margin_ranking_loss(np.zeros(2), np.zeros(2), 1, margin=x, reduction="sum"),
+    "weights": lambda x: nr.margin_ranking_loss(np.zeros(2), np.ones(2), 1, weights=x, reduction="sum"),
+    "gradient": lambda x: nr.margin_ranking_loss_and_grad([0.0, 0], [1.0, 1], 1, reduction="none", gradient=x),
+    "scores": lambda x: nr.pairwise_hinge_loss(x, [1, 0]),
+    "labels": lambda x: nr.pairwise_hinge_loss(np.zeros(2), x),
+    "where": lambda x: nr.pairwise_hinge_loss(np.zeros(2), np.zeros(2), where=x),
+    "qid": lambda x: nr.pairwise_hinge_loss(np.zeros(2), np.arange(2), qid=x),
+    "group": lambda x: nr.pairwise_hinge_loss(np.zeros(3), np.arange(3), group=x),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(("make", "advice"), ONE_BY_ONE.values(), ids=ONE_BY_ONE.keys())
+def test_what_hands_out_its_elements_one_by_one_is_sent_to_list(name, make, advice):
+    with pytest.raises(TypeError, match=rf"^{name} is a ") as error:
+        LISTS[name](make([1, 2]))
+    assert str(error.value).endswith(f": pass {advice.format(name)}")
+
+
+@pytest.mark.parametrize("name", ["scores", "labels", "qid", "group", "input1", "margin"])
+def test_the_advice_to_pass_a_list_works(cpu, name):
+    values = {"a": 1, "b": 2}.values()
+    expected = {"scores": 2.0, "labels": 1.0, "qid": 0.0, "group": 1.0, "input1": 0.0, "margin": 3.0}
+    assert LISTS[name](list(values)) == expected[name]
+
+
 @every_name
 def test_masked_arrays_are_refused(name):
     masked = np.ma.masked_array([1.0, 2.0], [True, False])

@@ -645,14 +645,72 @@ def test_many_groups_go_to_a_device(cuda, monkeypatch):
         assert losses.tolist() == [count * (count - 1) / 2 for count in counts]
 
 
+COLUMN = np.array([[2.0], [1.5], [0.0]]), np.array([[1], [2], [0]])
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, np.ndarray.tolist, nr.Tensor], ids=["array", "list", "Tensor"])
+def test_a_column_of_scores_is_no_table_of_lists(device, wrap):
+    arrays = [wrap(array) if wrap is np.ndarray.tolist else wrap(put(array, device)) for array in COLUMN]
+    for function in (nr.pairwise_hinge_loss, nr.pairwise_hinge_loss_and_grad, nr.PairwiseHingeLoss()):
+        with pytest.raises(ValueError) as error:
+            function(*arrays)
+        assert str(error.value).startswith(
+            "scores has shape (3, 1), 3 lists of one row each, and a pair takes two rows"
+        )
+        assert "pass scores.reshape(-1) and labels.reshape(-1) if it is one list" in str(error.value)
+
+
+def test_the_advice_for_a_column_works(device):
+    scores, labels = (put(array, device) for array in COLUMN)
+    loss, gradient = nr.pairwise_hinge_loss_and_grad(scores.reshape(-1), labels.reshape(-1), reduction="sum")
+    assert (float(host(loss)), host(gradient).tolist()) == (1.5, [1.0, -1.0, 0.0])
+    where = put(np.ones((3, 1), bool), device)
+    assert host(nr.pairwise_hinge_loss(scores, labels, where=where, reduction="none")).tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["scores", "labels", "weights"])
+@pytest.mark.parametrize("shape", [(3, 1), (1, 3)], ids=str)
+def test_a_column_or_row_beside_vectors_names_the_reshape(device, name, shape):
+    arrays = {"scores": np.array([2.0, 1.5, 0.0]), "labels": np.array([1, 2, 0]), "weights": np.array([1.0, 2.0, 1.0])}
+    wrong = {key: put(array.reshape(shape) if key == name else array, device) for key, array in arrays.items()}
+    with pytest.raises(ValueError, match=rf"one value for each score: pass {name}\.reshape\(-1\)$"):
+        nr.pairwise_hinge_loss(**wrong)
+    wrong[name] = wrong[name].reshape(-1)
+    assert float(host(nr.pairwise_hinge_loss(**wrong, reduction="sum"))) == 2 * 1.5
+
+
+def test_tables_that_do_not_fit_are_not_flattened(device):
+    scores, labels = put(np.zeros((2, 3)), device), put(np.arange(6), device)
+    with pytest.raises(ValueError, match=r"labels \(6,\); they must be equal, one value for each score$"):
+        nr.pairwise_hinge_loss(scores, labels)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (0, 1), (3, 0), (1, 0)], ids=str)
+def test_small_tables_of_lists(device, shape):
+    loss, gradient = nr.pairwise_hinge_loss_and_grad(put(np.ones(shape), device), put(np.ones(shape), device))
+    assert (float(host(loss)), host(gradient).shape) == (0.0, shape)
+
+
+@pytest.mark.parametrize("groups", [{"group": [1, 1, 1]}, {"qid": [5, 7, 6]}], ids=str)
+def test_queries_of_one_row_make_no_pair(device, groups):
+    scores, labels = (put(array.reshape(-1), device) for array in COLUMN)
+    assert host(nr.pairwise_hinge_loss(scores, labels, **groups, reduction="none")).tolist() == [0.0, 0.0, 0.0]
+
+
 def test_arrays_on_two_devices(cuda):
     with pytest.raises(ValueError, match="scores is on cuda:0, labels is on cpu; all must be on one device"):
         nr.pairwise_hinge_loss(put(np.zeros(3), cuda), np.zeros(3))
 
 
 def test_ids_on_a_device(cuda):
-    with pytest.raises(TypeError, match=r"qid is a .*; it must be a list or NumPy array in host memory"):
-        nr.pairwise_hinge_loss(put(np.zeros(3), cuda), put(np.zeros(3), cuda), qid=put(np.zeros(3, int), cuda))
+    scores, labels, qid = put(np.zeros(3), cuda), put(np.arange(3), cuda), put(np.array([4, 4, 9]), cuda)
+    advice = r"pass numbarank\.Tensor\(qid\)\.cpu\(\)\.numpy\(\)"
+    with pytest.raises(
+        TypeError, match=rf"qid is a .*; it must be a list or NumPy array in host memory, .*: {advice}$"
+    ):
+        nr.pairwise_hinge_loss(scores, labels, qid=qid)
+    losses = nr.pairwise_hinge_loss(scores, labels, qid=nr.Tensor(qid).cpu().numpy(), reduction="none")
+    assert host(losses).tolist() == [1.0, 0.0]
 
 
 # ---------------------------------------------------------------- other packages

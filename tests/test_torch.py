@@ -13,7 +13,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 import reference
-from helpers import REDUCTIONS, assert_same, assert_within, imported, needs_bfloat16
+from helpers import REDUCTIONS, assert_same, assert_within, imported, needs_bfloat16, shown
 
 import numbarank as nr
 
@@ -1017,6 +1017,12 @@ GROUPS = {
     "Groups": {"group": nr.Groups(group=[3, 2])},
     "qid": {"qid": torch.tensor([4, 4, 4, 9, 9])},
     "ids in a list": {"qid": [4, 4, 4, 9, 9]},
+    "an array backwards": {"group": np.array([2, 3])[::-1]},
+    "text": {"qid": ["tea", "tea", "tea", "shoes", "shoes"]},
+    "an array of text": {"qid": np.array(["tea", "tea", "tea", "shoes", "shoes"])},
+    "dates": {"qid": np.array(["2020-01-02"] * 3 + ["2020-01-01"] * 2, "datetime64[D]")},
+    "unsigned": {"qid": np.array([2**63 + 1] * 3 + [2**63] * 2, np.uint64)},
+    "unsigned in a list": {"qid": [2**64 - 1] * 3 + [1] * 2},
 }
 
 
@@ -1026,6 +1032,47 @@ def test_groups_of_every_kind(name):
     loss = nr_torch.PairwiseHingeLoss(reduction="none")(scores, labels, **GROUPS[name])
     assert loss.tolist() == [1.5, 0.0]
     assert backward(loss, [scores])[0].tolist() == [1.0, -1.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["qid", "group"])
+def test_groups_of_pandas_are_read_in_their_order(name):
+    values = {"qid": ["tea", "tea", "tea", "shoes", "shoes"], "group": [3, 2]}[name]
+    series = imported("pandas").Series(values, index=range(len(values))[::-1])
+    scores, labels, _ = lists()
+    assert nr_torch.pairwise_hinge_loss(scores, labels, **{name: series}, reduction="none").tolist() == [1.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("groups", "error", "message"),
+    [
+        ({"qid": torch.tensor([2.0**24, 2.0**24 + 1, 1, 1, 1])}, ValueError, r"qid\[0\] is 16777216 in float32, which"),
+        ({"qid": ["a", None, "b", "b", "b"]}, ValueError, r"qid\[1\] is None, which is missing"),
+        ({"qid": [3, 2]}, ValueError, "qid has 2 ids and scores has 5 rows; .*, pass it as group"),
+        ({"group": [4, 4, 4, 9, 9]}, ValueError, "add up to 30 and scores has 5 rows; .*, pass it as qid"),
+        ({"group": ["a", "b"]}, TypeError, "group has dtype <U1; .*, pass it as qid"),
+        ({"group": {"a": 3, "b": 2}.values()}, TypeError, r"group is a dict_values; .*: pass list\(group\)"),
+        ({"qid": (i for i in range(5))}, TypeError, r"qid is a generator; .*: pass list\(qid\)"),
+    ],
+    ids=shown,
+)
+def test_groups_that_are_refused(groups, error, message):
+    scores, labels, _ = lists()
+    with pytest.raises(error, match=message):
+        nr_torch.pairwise_hinge_loss(scores, labels, **groups)
+
+
+def test_a_column_of_scores_is_no_table_of_lists():
+    scores, labels = torch.tensor([[2.0], [1.5], [0.0]], requires_grad=True), torch.tensor([[1], [2], [0]])
+    for loss in (nr_torch.pairwise_hinge_loss, nr_torch.PairwiseHingeLoss(reduction="none")):
+        with pytest.raises(
+            ValueError, match=r"scores has shape \(3, 1\), 3 lists of one row each.*scores.reshape\(-1\)"
+        ):
+            loss(scores, labels)
+    with pytest.raises(ValueError, match=r"labels \(3,\); they must be equal, .*: pass scores.reshape\(-1\)"):
+        nr_torch.pairwise_hinge_loss(scores, labels[:, 0])
+    loss = nr_torch.pairwise_hinge_loss(scores.reshape(-1), labels.reshape(-1), reduction="sum")
+    loss.backward()
+    assert (loss.item(), scores.grad.tolist()) == (1.5, [[1.0], [-1.0], [0.0]])
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])

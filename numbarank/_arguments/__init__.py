@@ -14,7 +14,13 @@ from numbarank._arguments.dtypes import (
     read_dtype,
 )
 from numbarank._arguments.gradients import check_gradient, check_no_gradient_needed, read_first_gradient, read_gradient
-from numbarank._arguments.groups import check_adjacent, check_one_is_given, read_counts, read_ids
+from numbarank._arguments.groups import (
+    check_adjacent,
+    check_counts_of_rows,
+    check_one_is_given,
+    read_counts,
+    read_ids,
+)
 from numbarank._arguments.inputs import (
     Input,
     read,
@@ -22,7 +28,13 @@ from numbarank._arguments.inputs import (
     read_mask,
     read_weights_of_pairs,
 )
-from numbarank._arguments.lists import check_list_shapes, check_longest, describe_invalid_row, describe_invalid_weight
+from numbarank._arguments.lists import (
+    check_list_shapes,
+    check_longest,
+    check_weights_of_rows,
+    describe_invalid_row,
+    describe_invalid_weight,
+)
 from numbarank._arguments.operands import check_operand, describe_overflow, read_number
 from numbarank._arguments.plain import are_plain, are_plain_buffers, are_plain_weights
 from numbarank._arguments.retrieval import (
@@ -50,6 +62,7 @@ __all__ = [
     "are_plain_weights",
     "arithmetic_dtype",
     "check_adjacent",
+    "check_counts_of_rows",
     "check_differentiable",
     "check_gradient",
     "check_list_shapes",
@@ -60,6 +73,7 @@ __all__ = [
     "check_one_is_given",
     "check_operand",
     "check_rows",
+    "check_weights_of_rows",
     "common_device",
     "compute_dtype",
     "describe_invalid_query",

@@ -2,7 +2,7 @@
 
 import inspect
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, MappingView, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ def read(name, value):
         return _through_dlpack(name, value)
     raise TypeError(
         f"{name} is a {type_name(value)}; it must be a NumPy array, a list, a number, a numbarank.Tensor, a CUDA "
-        f"array or one that offers DLPack: convert it first, for example with {_conversion(name, value)}"
+        f"array or one that offers DLPack: {_conversion(name, value)}"
     )
 
 
@@ -75,7 +75,7 @@ def read_margin_of_pairs(margin):
         return _read_numbers("margin", margin)
     if issubclass(cls, np.ndarray):
         return _read_numbers("margin", margin) if np.ndarray.ndim.__get__(margin) else read_margin(margin)
-    if issubclass(cls, _FROM_PYTHON) or _place("margin", margin) is None:
+    if issubclass(cls, _FROM_PYTHON) or (_place("margin", margin) is None and not _list_of("margin", margin)):
         return read_margin(margin)
     item = _read_numbers("margin", margin)
     return item if item.array.ndim or item.device != "cpu" else read_margin(item.array)
@@ -97,7 +97,10 @@ def read_in_host_memory(name, values):
     _refuse_mask(name, values)
     _refuse_by_name(name, values)
     with blaming(f"{name} does not make an array"):
-        return np.asarray(values)
+        array = np.asarray(values)
+    if array.ndim == 0 and (instead := _list_of(name, values)):
+        raise TypeError(f"{name} is a {type_name(values)}; it must be a list or NumPy array: pass {instead}")
+    return array
 
 
 def is_on_cuda(name, value):
@@ -197,6 +200,19 @@ def _refuse_tensor(name, tensor):
 
 
 def _conversion(name, value):
-    """Return the call that makes a NumPy array of an object of a package without DLPack."""
+    """Return the advice how to make an array or a list of an object without DLPack."""
+    if instead := _list_of(name, value):
+        return f"pass {instead}"
     methods = (method for method in ("to_numpy", "toarray") if inspect.getattr_static(type(value), method, None))
-    return next((f"{name}.{method}()" for method in methods), f"numpy.asarray({name})")
+    call = next((f"{name}.{method}()" for method in methods), f"numpy.asarray({name})")
+    return f"convert it first, for example with {call}"
+
+
+def _list_of(name, value):
+    """Return what to pass for an object of which NumPy makes no array of its elements: a list; None for others."""
+    cls = type(value)
+    if issubclass(cls, Mapping):
+        return f"list({name}.values())"
+    if issubclass(cls, (Iterator, MappingView)):
+        return f"list({name})"
+    return "a list, since a set has no order" if issubclass(cls, Set) else None

@@ -215,9 +215,10 @@ def align_groups(
     *arrays : dask arrays or array_like of shape (rows, ...)
         Whatever has a row for each document: scores, labels, weights, features. All get the chunks that become of those
         of the first dask array among them.
-    qid : dask array or array_like of int, shape (rows,)
-        The id of each row's query; the rows of a query stand together. Of a dask array the edges between queries are
-        computed here and now, as far as they lie next to those of the chunks: persist it if it is expensive.
+    qid : dask array or array_like of shape (rows,)
+        The id of each row's query, as in :class:`numbarank.Groups`; the rows of a query stand together. Of a dask array
+        the edges between queries are computed here and now, as far as they lie next to those of the chunks: persist it
+        if it is expensive.
     group : array_like of int, shape (groups,), or Groups
         How many rows each query has, in their order. Exactly one of `qid` and `group` is given.
 

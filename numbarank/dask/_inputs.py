@@ -3,6 +3,7 @@
 import math
 import numbers
 import operator
+from collections.abc import Iterator, MappingView
 from typing import NamedTuple
 
 import dask.array as da
@@ -53,6 +54,7 @@ def read_lists(scores, labels, weights, where, qid, group):
     shape = arrays["scores"].shape
     if len(shape) not in (1, 2):
         raise ValueError(f"scores has shape {shape}; it must have one axis, or two with a list a row")
+    _check_shapes(arrays, qid, group)
     lazy = [x for x in (*given.values(), qid) if isinstance(x, da.Array) and x.shape == shape]
     chunks = [*lazy, arrays["scores"]][0].chunks
     for name, x in arrays.items():
@@ -62,6 +64,23 @@ def read_lists(scores, labels, weights, where, qid, group):
     broadcast = [()] * len(arrays)
     arrays["group"], loss_chunks = _read_groups(shape, chunks, qid, group, where)
     return Inputs(arrays, chunks, loss_chunks, broadcast)
+
+
+def _check_shapes(arrays, qid, group):
+    """Have numbarank raise its error where shapes do not fit or scores are a column; it needs no values for that."""
+    arrays = {name: x for name, x in arrays.items() if x is not None}
+    shapes, (rows, *columns) = {x.shape for x in arrays.values()}, arrays["scores"].shape
+    if any(math.isnan(sum(shape)) for shape in shapes):
+        return
+    if len(shapes) > 1 or (rows > 1 and columns == [1] and "where" not in arrays):
+        zeros = {name: np.broadcast_to(False if name == "where" else 0.0, x.shape) for name, x in arrays.items()}
+        known = {} if isinstance(qid, da.Array) or isinstance(group, da.Array) else {"qid": qid, "group": group}
+        nr.pairwise_hinge_loss(**zeros, **known)
+
+
+def _check_rows(rows, **groups):
+    """Have numbarank raise its error about ids or counts of another number of rows."""
+    nr.pairwise_hinge_loss(*[np.broadcast_to(0.0, rows)] * 2, **groups)
 
 
 def _read_groups(shape, chunks, qid, group, where):
@@ -89,6 +108,8 @@ def _read_groups(shape, chunks, qid, group, where):
         wrong = f"qid has shape {qid.shape} and scores {shape}; they must be equal"
         sizes = map_ids(_sizes_of_chunk, _in_chunks("qid", read("qid", qid), chunks, wrong))
     else:
+        if qid is not None and np.shape(qid) != shape:
+            _check_rows(shape, qid=qid)
         sizes = _sizes_of_groups(groups_of(qid, group), chunks[0])
     return sizes, sizes.chunks
 
@@ -114,6 +135,7 @@ def read(name, value, keep_scalar=False):
         return value
     if not isinstance(value, (np.ndarray, np.generic, numbers.Number, list, tuple)):
         advice = f": pass {name}.to_dask_array(lengths=True)" if hasattr(value, "to_dask_array") else ""
+        advice = f": pass list({name})" if isinstance(value, (Iterator, MappingView)) else advice
         raise TypeError(f"{name} is a {type(value).__name__}; it must be a dask array, NumPy array or list{advice}")
     return da.from_array(np.asanyarray(value), chunks=-1)
 
@@ -142,7 +164,7 @@ def _sizes_of_groups(groups, rows):
     """Return the sizes of groups that are known, in a chunk for each chunk of rows."""
     edges, offsets = np.cumsum(rows), groups.offsets
     if groups.rows != edges[-1]:
-        raise ValueError(f"the queries have {groups.rows} rows together and scores has {edges[-1]}; they must be equal")
+        _check_rows(edges[-1], group=groups)
     firsts = np.searchsorted(offsets, edges[:-1])
     for edge, query in zip(edges, firsts - 1, strict=False):
         start, stop = offsets[query], offsets[query + 1]

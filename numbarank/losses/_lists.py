@@ -6,7 +6,7 @@ import numpy as np
 
 from numbarank import _arguments, _dispatch, _reduction
 from numbarank._contract import ListResults, Lists
-from numbarank._groups import Groups
+from numbarank._groups import Groups, groups_of_rows
 from numbarank.losses import _call
 
 _FLOAT64, _BOOL = np.dtype(np.float64), np.dtype(np.bool_)
@@ -34,11 +34,11 @@ class ListLoss(NamedTuple):
         where = None if self.where is None else _arguments.read_mask(_call.array_of(self.where))
         _arguments.check_number(scores)
         inputs = scores, labels, weights, where
-        given = [item for item in inputs if item is not None]
-        device = _arguments.device_of_all(given)
-        _arguments.check_list_shapes(*given)
-        inputs = scores, labels, weights, where = _arguments.on_stream(inputs, stream, device)
+        device = _arguments.device_of_all([item for item in inputs if item is not None])
+        _arguments.check_list_shapes(scores, labels, where)
         groups = _groups_of(scores, self.qid, self.group, where)
+        _arguments.check_weights_of_rows(weights, scores, len(groups), self._source_of_sizes(scores))
+        inputs = scores, labels, weights, where = _arguments.on_stream(inputs, stream, device)
         dtype, backend = _arguments.gradient_dtype(scores.array.dtype), _dispatch.backend(device)
         _arguments.check_longest(groups.longest, backend.groups.LONGEST, device)
         compute = _arguments.compute_dtype(dtype)
@@ -54,6 +54,14 @@ class ListLoss(NamedTuple):
             _arguments.read_losers(self.losers),
         )
         return _call.Request(inputs, backend, device, dtype, (len(groups),), lists)
+
+    def _source_of_sizes(self, scores):
+        """Return how a caller writes the sizes of the groups."""
+        if self.qid is not None:
+            return "numbarank.Groups(qid=qid).sizes"
+        if self.group is None:
+            return tuple(scores.array.shape)[-1]
+        return "group.sizes" if isinstance(self.group, Groups) else "group"
 
     def run(self, request, gradient=None, wanted=(True, False, False), buffers=None):
         """Pass once over all pairs; return the loss, and the gradient and the active pairs, None where not wanted."""
@@ -120,8 +128,4 @@ def _groups_of(scores, qid, group, where):
         raise ValueError("qid and group are both given; pass one of them")
     if not given:
         return Groups.of_offsets(np.array([0, shape[0]]), longest=shape[0])
-    groups = group if isinstance(group, Groups) else Groups(qid=qid, group=group)
-    if groups.rows != shape[0]:
-        what = f"qid has {groups.rows} ids" if qid is not None else f"the counts in group add up to {groups.rows}"
-        raise ValueError(f"{what} and scores has {shape[0]} rows; they must be equal")
-    return groups
+    return groups_of_rows(shape[0], qid, group)

@@ -33,11 +33,13 @@ def pairwise_hinge_loss(
     Parameters
     ----------
     scores : array_like, Tensor or CUDA array of shape (rows,) or (lists, length)
-        float64, float32, float16 or bfloat16; integers count as float64. With two axes each row is a group.
+        float64, float32, float16 or bfloat16; integers count as float64. With two axes each row is a group. Several
+        rows and one column are refused, unless `where` is given: pass ``scores.reshape(-1)`` of one list.
     labels : array_like, Tensor or CUDA array of the same shape
         What the order should be: any real numbers, of any number of levels. Rows of equal label are no pair.
-    qid : array_like of int, shape (rows,), optional
-        The id of each row's query; the rows of a query stand together.
+    qid : array_like of shape (rows,), optional
+        The id of each row's query: whole numbers of 0 or more, text, bytes or dates, as in :class:`Groups`; the rows of
+        a query stand together.
     group : array_like of int, shape (groups,), or Groups, optional
         How many rows each query has, in their order. Without `qid` and `group` all rows are one group.
     where : array_like of bool, shape (lists, length), optional

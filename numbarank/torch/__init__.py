@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 import numbarank
-from numbarank.torch._memory import host_tensor, refuse_gradients
+from numbarank.torch._memory import host_counts, host_ids, refuse_gradients
 from numbarank.torch._operators import margin_ranking, pairwise_hinge
 from numbarank.torch._retrieval import retrieval
 
@@ -145,7 +145,7 @@ def pairwise_hinge_loss(
     scores, labels, where, weights : Tensor
         As there, on one device. The gradient is that by the scores; ``weights`` may not require one.
     qid, group : Tensor in host memory, array_like, or Groups for ``group``
-        As there.
+        As there; inside of graphs of torch.compile ids are numbers.
     margin, power, losers, reduction
         As there.
 
@@ -173,8 +173,8 @@ def pairwise_hinge_loss(
         refuse_gradients(weights=weights)
     if losers is not None:
         losers = numbarank.PairwiseHingeLoss(losers=losers).losers  # int and float, which the operators tell apart
-    qid, group = host_tensor(qid), host_tensor(group)
-    return pairwise_hinge((scores, labels, qid, group, where, weights), (margin, power, losers, reduction))
+    tensors = scores, labels, host_ids(qid), host_counts(group), where, weights
+    return pairwise_hinge(tensors, (margin, power, losers, reduction))
 
 
 class PairwiseHingeLoss(nn.Module):
