@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import importlib.metadata
+import math
 import os
 import platform
 import shutil
@@ -16,6 +17,7 @@ import numpy as np
 import numbarank as nr
 from numbarank import _calls, _dispatch
 from numbarank._cpu import cache, threads
+from numbarank._cpu import quota as quotas
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 OPTIONAL = ("torch", "dask", "lightgbm", "xgboost", "cupy-cuda12x", "cupy-cuda13x", "cupy", "ml_dtypes", "numba-cuda")
@@ -91,6 +93,7 @@ def report():
     yield "platform", platform.platform()
     yield "processor", numba.core.registry.cpu_target.target_context.codegen().magic_tuple()[1]
     yield "threads", _threads()
+    yield "CPU quota", _quota()
     yield "CUDA", _no_cuda() or _driver().device_name()
     yield from _report_of_cache()
     for name, value in sorted(os.environ.items()):
@@ -115,7 +118,16 @@ def _version_of(package):
 
 def _threads():
     layer = threads.layer()
-    return f"{numba.get_num_threads()} ({layer})" if layer else "1 (no threading layer can be loaded)"
+    return f"{threads.most()} ({layer})" if layer else "1 (no threading layer can be loaded)"
+
+
+def _quota():
+    """Return in words how much of the processors' time is left to this process."""
+    quota = quotas.cpu_quota()
+    if quota is None:
+        return "none"
+    is_heeded = threads.layer() is None or threads.most() <= math.ceil(quota)
+    return f"{quota:g} processors" + ("" if is_heeded else ", but a user chose the number of threads")
 
 
 def _no_cuda():
@@ -133,11 +145,18 @@ def _driver():
 
 def _report_of_cache():
     place = cache.place()
-    yield "disk cache", str(place.folder) if place.folder else f"none: {place.problem}"
-    if place.folder:
-        problem = _not_written(place)
-        yield "  can be written", f"no: {problem}" if problem else "yes"
-        yield "  holds", _content(place.folder)
+    problem = _not_written(place)
+    if not place.folder:
+        yield "disk cache", f"none: {problem}; every process compiles again{_advice(place)}"
+        return
+    yield "disk cache", str(place.folder)
+    lacking = f"no: {problem}; what it does not hold, every process compiles again{_advice(place)}"
+    yield "  can be written", lacking if problem else "yes"
+    yield "  holds", _content(place.folder)
+
+
+def _advice(place):
+    return f": {place.advice}" if place.advice else ""
 
 
 def _not_written(place):
@@ -166,7 +185,7 @@ def fill_cache(dtypes, has_lists, has_cuda):
     start, place = time.perf_counter(), cache.place()
     problem = _not_written(place)
     if problem:
-        return _fail(f"nothing can be kept: {problem}")
+        return _fail(f"nothing can be kept: {problem}{_advice(place)}")
     if has_cuda and (problem := _no_cuda()):
         return _fail(f"CUDA {problem}")
     if has_cuda and _driver().SIMULATING:
@@ -180,7 +199,7 @@ def fill_cache(dtypes, has_lists, has_cuda):
     if sys.stderr.isatty():
         print(file=sys.stderr)
     print(f"{place.folder}: {_content(place.folder)}, {time.perf_counter() - start:.0f} s")
-    if not threads.may_run_parallel():
+    if threads.count() == 1:
         print("Loops run on one thread here: those for several are not among these.")
     if cache.DiskCache.problem:
         return _fail(f"not all could be kept: {cache.DiskCache.problem}")

@@ -1,9 +1,6 @@
 """From a device to the backend that computes there. Both backends hold the modules ``arrays`` and ``pairs``."""
 
 import functools
-import importlib
-
-_BACKENDS = {"cpu": "numbarank._cpu", "cuda": "numbarank._cuda"}
 
 
 @functools.cache
@@ -17,7 +14,11 @@ def backend(device):
     RuntimeError
         If CUDA cannot be used here: no GPU, no driver, or the extra is missing.
     """
-    return importlib.import_module(_BACKENDS[check_device(device).partition(":")[0]])
+    if check_device(device) == "cpu":
+        from numbarank import _cpu as module  # imports by name are not seen by what makes one program of many modules
+    else:
+        from numbarank import _cuda as module
+    return module
 
 
 def check_device(device):

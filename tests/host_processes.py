@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -268,6 +269,43 @@ def settings():
     print(digest)
 
 
+def quota():
+    """Run tasks on two of four threads, as in a container that may use two processors."""
+    from numbarank._cpu import tasks, threads
+
+    threads.cpu_quota = lambda: 1.5
+    numba.config.NUMBA_DEFAULT_NUM_THREADS = 4
+    chosen = os.environ.pop("NUMBA_NUM_THREADS")
+    assert (numba.get_num_threads(), threads.count()) == (4, 2)
+    os.environ["NUMBA_NUM_THREADS"] = chosen  # numba wants it back when it compiles
+    for choice, expected in ((3, 3), (4, 2), (2, 2)):
+        numba.set_num_threads(choice)
+        found = len(threads_of_tasks(tasks.launch_on(threads.count())))
+        assert found == expected or (found < expected and threads.layer() == "tbb")  # it may leave threads out
+        assert numba.get_num_threads() == choice
+    numba.set_num_threads(4)
+    single_threaded()
+    assert numba.get_num_threads() == 4
+    threads.cpu_quota = lambda: 8.0
+    assert in_fork(os.fork, lambda: str(threads.most())) == "2"
+
+
+def threads_of_tasks(launch):
+    """Return the threads that twelve tasks of some milliseconds run on."""
+    task_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+    launcher = ctypes.CFUNCTYPE(None, task_type, *[ctypes.c_int64] * 3)
+    address, count = np.ctypeslib.as_array((ctypes.c_int64 * 2).from_address(launch)).tolist()
+    found = set()
+
+    @task_type
+    def task(_, index):
+        found.add(threading.get_native_id())
+        time.sleep(0.01)
+
+    launcher(address)(task, 0, 12, count)
+    return found
+
+
 def settings_of_the_process():
     return {
         "numba.config": {name: value for name, value in vars(numba.config).items() if name.isupper()},
@@ -321,6 +359,24 @@ def other_compilations():
     expected = everything()
     of_the_user()
     assert everything() == expected
+
+
+def loops_without_numbas_jit():
+    """Compile loops of every kind where numba leaves a user's functions as they are."""
+    import numbarank as nr
+
+    assert numba.njit(one_loss) is one_loss
+    assert nr.margin_ranking_loss([0.0], [1.0], 1, margin=0.5) == 1.5
+    assert nr.margin_ranking_loss(ONES, 2 * ONES, 1, margin=3.0) == 4.0
+    assert nr.pairwise_hinge_loss([0.0, 1.0, 2.0], [2, 1, 0], reduction="sum") == 2 + 2 + 3
+    scores = np.arange(float(SIZE))
+    loss, gradient = nr.pairwise_hinge_loss_and_grad(scores, -scores, reduction="sum")
+    assert loss == sum((SIZE - apart) * (1 + apart) for apart in range(1, SIZE))
+    assert gradient[[0, -1]].tolist() == [1 - SIZE, SIZE - 1]
+    assert nr.pairwise_hinge_loss(scores, -scores, losers=1) == 1 + SIZE / 2
+    queries, items = np.array([[1.0, 0.0]]), np.array([[3.0, 0.0], [1.0, 0.0], [2.5, 0.0]])
+    assert nr.retrieval_hinge_loss(queries, items, ([0], [0]), reduction="sum") == 0.5
+    assert nr.hard_negatives(queries, items, 1, positives=([0], [0]))[0].tolist() == [[2]]
 
 
 def no_memory():

@@ -1,5 +1,6 @@
 """``python -m numbarank``: the report for bugs, and the disk cache filled beforehand."""
 
+import errno
 import importlib.metadata
 import inspect
 import os
@@ -16,7 +17,9 @@ from test_disk_cache import COMPILATIONS, FULL_DISK, run
 
 import numbarank as nr
 from numbarank import __main__, _calls
+from numbarank._cpu import cache
 
+MEND = "set NUMBARANK_CACHE_DIR to an absolute path that only you can write to"
 # the calls that are made by COMPILATIONS, and no others
 FEW_CALLS = """
 import sys
@@ -81,9 +84,39 @@ def test_the_report_says_why_there_is_no_cache(cpu, tmp_path, monkeypatch):
         ("relative", "relative is not an absolute path"),
     ]:
         monkeypatch.setenv("NUMBARANK_CACHE_DIR", str(folder))
-        assert dict(__main__.report())["disk cache"] == f"none: {reason}"
+        assert dict(__main__.report())["disk cache"] == f"none: {reason}; every process compiles again: {MEND}"
+    monkeypatch.setenv("NUMBARANK_CACHE_DIR", str(tmp_path / "mine alone"))
+    assert dict(__main__.report())["  can be written"] == "yes"
     monkeypatch.setenv("NUMBARANK_CACHE", "0")
-    assert dict(__main__.report())["disk cache"] == "none: switched off by NUMBARANK_CACHE=0"
+    reason, advice = "switched off by NUMBARANK_CACHE=0", "unset NUMBARANK_CACHE"
+    assert dict(__main__.report())["disk cache"] == f"none: {reason}; every process compiles again: {advice}"
+    monkeypatch.delenv("NUMBARANK_CACHE")
+    assert dict(__main__.report())["  can be written"] == "yes"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="the cache needs POSIX owners and permissions")
+def test_the_report_says_how_to_get_a_cache_where_the_home_is_read_only(cpu, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    for name in ("NUMBARANK_CACHE_DIR", "NUMBARANK_CACHE", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    folder = cache.place().folder
+    assert folder == home / ".cache/numbarank"
+    monkeypatch.setattr(os, "access", lambda path, mode: home not in Path(path).parents)  # root may write everywhere
+    expected = f"no: {folder} is read-only; what it does not hold, every process compiles again: {MEND}"
+    assert dict(__main__.report())["  can be written"] == expected
+
+    def mkdir(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", mkdir)
+        expected = (
+            f"none: {folder} cannot be made or reached: Read-only file system; every process compiles again: {MEND}"
+        )
+        assert dict(__main__.report())["disk cache"] == expected
+    monkeypatch.setenv("NUMBARANK_CACHE_DIR", str(tmp_path / "mine alone"))
+    assert dict(__main__.report())["  can be written"] == "yes"
 
 
 @pytest.mark.skipif(SIMULATOR, reason="the simulator takes the place of a GPU")
@@ -106,7 +139,8 @@ def test_compiling_fills_the_cache(cpu, tmp_path):
 def test_compiling_without_a_cache_fails(cpu, tmp_path):
     result = command("compile", NUMBARANK_CACHE="0")
     assert result.returncode == 1
-    assert result.stderr == "python -m numbarank: nothing can be kept: switched off by NUMBARANK_CACHE=0\n"
+    reason = "switched off by NUMBARANK_CACHE=0: unset NUMBARANK_CACHE"
+    assert result.stderr == f"python -m numbarank: nothing can be kept: {reason}\n"
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     result = command("compile", folder=blocked / "cache")

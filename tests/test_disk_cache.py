@@ -387,6 +387,43 @@ def test_a_full_disk_leaves_no_pieces(folder):
     assert run(COMPILATIONS, folder) == "3.0 False"
 
 
+# ---------------------------------------------------------------- in numba's folder
+
+
+def test_where_numba_keeps_its_code_ours_has_a_folder_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.delenv("NUMBARANK_CACHE", raising=False)
+    monkeypatch.setenv("NUMBARANK_CACHE_DIR", str(tmp_path / "ours"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numbas"))
+    assert cache.place().folder == tmp_path / "ours"
+    monkeypatch.delenv("NUMBARANK_CACHE_DIR")
+    assert cache.place() == cache.Place(tmp_path / "numbas/numbarank", is_ours=True, owners=(os.geteuid(),))
+    assert (tmp_path / "numbas/numbarank").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "numbas/numbarank").chmod(0o770)
+    assert cache.place().folder is None
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "relative")
+    assert cache.place().problem == "relative/numbarank is not an absolute path"
+
+
+@only_root
+def test_a_folder_of_roots_inside_numbas_is_read_by_every_user(monkeypatch, of_root):
+    (of_root / "numbarank").mkdir(mode=0o755)
+    monkeypatch.delenv("NUMBARANK_CACHE_DIR")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(of_root))
+    place = place_for(USER)
+    assert (place.folder, place.is_ours) == (of_root.resolve() / "numbarank", False)
+    cache._write(place.folder / "file", b"data")
+    assert cache._read(place.folder / "file", place.owners) == b"data"
+    assert (place.folder / "file").stat().st_mode & 0o777 == 0o644
+
+
+@environment
+def test_a_second_process_finds_the_loops_in_numbas_folder(tmp_path):
+    home = tmp_path / "home"
+    assert run(COMPILATIONS, HOME=str(home), NUMBA_CACHE_DIR=str(tmp_path)) == "3.0 True"
+    assert run(COMPILATIONS, HOME=str(home), NUMBA_CACHE_DIR=str(tmp_path)) == "3.0 False"
+    assert not home.exists()
+
+
 @environment
 def test_a_user_without_a_home_needs_none():
     assert run(NO_SUCH_USER + COMPILATIONS) == "3.0 True"

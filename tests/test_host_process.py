@@ -113,6 +113,10 @@ def test_settings_stay_and_change_no_bit(layer):
     assert len({run("settings", layer, count) for count in threads}) == 1
 
 
+def test_tasks_run_on_no_more_threads_than_a_quota_keeps_busy(layer):
+    assert run("quota", layer, threads=4).endswith(FINISHED)
+
+
 def test_a_layer_that_cannot_be_loaded_leaves_serial_loops():
     assert run("print_everything", "no such layer") == run("print_everything")
 
@@ -121,6 +125,11 @@ def test_a_layer_that_cannot_be_loaded_leaves_serial_loops():
 @pytest.mark.parametrize("first", ["ours", "theirs"])
 def test_numba_compiles_for_others_beside_ours(first):
     assert run("other_compilations", NUMBARANK_CACHE="0", FIRST=first).endswith(FINISHED)
+
+
+@pytest.mark.environment
+def test_loops_are_compiled_where_numba_compiles_nothing_else():
+    assert run("loops_without_numbas_jit", NUMBARANK_CACHE="0", NUMBA_DISABLE_JIT="1").endswith(FINISHED)
 
 
 def test_an_interrupt_reaches_the_caller():

@@ -27,7 +27,11 @@ from numbarank._cpu.fingerprint import fingerprint
 
 SWITCH = "NUMBARANK_CACHE"
 FOLDER = "NUMBARANK_CACHE_DIR"
-_NO_INFLUENCE = {"NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_PERFORMANCE_WARNINGS"}
+NUMBAS_FOLDER = "NUMBA_CACHE_DIR"
+_NO_INFLUENCE = {
+    "NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER", NUMBAS_FOLDER, "NUMBA_DISABLE_JIT",
+    "NUMBA_DISABLE_PERFORMANCE_WARNINGS",
+}  # fmt: skip
 
 
 class DiskCache(caching.NullCache):
@@ -80,11 +84,12 @@ class DiskCache(caching.NullCache):
 class Place(NamedTuple):
     """Where the cache is, or why there is none. Only this user writes to it if it is ours, else only root.
 
-    Files of these owners are read.
+    Files of these owners are read. The advice says how to get a cache that can be written; "" where none can be had.
     """
 
     folder: Path | None
     problem: str | None = None
+    advice: str = f"set {FOLDER} to an absolute path that only you can write to"
     is_ours: bool = False
     owners: tuple = ()
 
@@ -92,11 +97,10 @@ class Place(NamedTuple):
 def place():
     """Return the place of the cache, its folder made if need be."""
     if os.environ.get(SWITCH, "1") == "0":
-        return Place(None, problem=f"switched off by {SWITCH}=0")
+        return Place(None, problem=f"switched off by {SWITCH}=0", advice=f"unset {SWITCH}")
     if not hasattr(os, "geteuid"):
-        return Place(None, problem="files have no owners on this system")
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(os.environ.get(FOLDER) or Path(root, "numbarank"))
+        return Place(None, problem="files have no owners on this system", advice="")
+    folder = _chosen_folder() or Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "numbarank")
     if not folder.is_absolute():
         return Place(None, problem=f"{folder} is not an absolute path")
     try:
@@ -107,6 +111,13 @@ def place():
         return _place_of_root(folder, (0, us))
     except OSError as error:
         return Place(None, problem=f"{folder} cannot be made or reached: {error.strerror}")
+
+
+def _chosen_folder():
+    """Return the folder that our setting names, or one of our own in numba's folder if that is set, or None."""
+    if folder := os.environ.get(FOLDER):
+        return Path(folder)
+    return Path(folder, "numbarank") if (folder := os.environ.get(NUMBAS_FOLDER)) else None
 
 
 def _place_of_root(folder, owners):
@@ -160,7 +171,7 @@ def _write(path, data):
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     try:
         with open(handle, "wb") as file:
-            if os.environ.get(FOLDER) and _is_open_to_all(os.lstat(path.parent)):
+            if _chosen_folder() and _is_open_to_all(os.lstat(path.parent)):
                 os.fchmod(handle, 0o644)
             file.write(hashlib.sha256(data).digest() + data)
         os.replace(temporary, path)

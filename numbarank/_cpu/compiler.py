@@ -12,6 +12,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import PassManager
+from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import (
     AnnotateTypes,
     NativeLowering,
@@ -162,7 +163,8 @@ class CompiledLoop:
 
     def __init__(self, name, function, inputs=(), parallel=False, has_address=False):
         if parallel:
-            self._dispatcher = numba.njit(error_model="numpy", nogil=True, parallel=True)(function)
+            options = {"nopython": True, "error_model": "numpy", "nogil": True, "parallel": True}
+            self._dispatcher = CPUDispatcher(function, targetoptions=options)
         else:
             options = dict(_OPTIONS, no_cfunc_wrapper=not has_address)
             self._dispatcher = LoopDispatcher(function, targetoptions=options, pipeline_class=LoopCompiler)

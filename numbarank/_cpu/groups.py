@@ -7,7 +7,6 @@ Python strings the phases together; each is a compiled loop over chunks of the r
 import functools
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from numbarank._cpu import arrays, every_pair, long_lists, sorting, threads, two_levels
@@ -15,7 +14,7 @@ from numbarank._cpu.compiler import CompiledLoop, part
 from numbarank._cpu.exact import scaled, sum_rounded_once
 from numbarank._cpu.memory import pointers, size_of
 from numbarank._cpu.rows import FEW_WINNERS, LONG_FROM, SORTED, UNSORTED
-from numbarank._cpu.tasks import ONE_THREAD, launcher, run_tasks
+from numbarank._cpu.tasks import launch_on, run_tasks
 
 LONGEST = 2**31 - 1  # rows of a group are numbered with 32 bits
 PARALLEL_FROM = LONG_FROM  # where a thread of the pool is woken on this one's core, milliseconds are lost
@@ -132,9 +131,9 @@ class Found(NamedTuple):
 
 def _total(call, groups):
     """Fill the buffers of a call and return the total."""
-    is_parallel = call.scores.size >= PARALLEL_FROM and threads.may_run_parallel()
-    chunks, launch = (numba.get_num_threads(), launcher()) if is_parallel else (1, ONE_THREAD)
     count = len(groups)
+    chunks = threads.count() if call.scores.size >= PARALLEL_FROM and count > 1 else 1
+    launch = launch_on(chunks)
     found = Found(np.zeros(count, np.int8), np.zeros(count), np.empty(count), _SIZES, _ROWS, _SLOPES)
     has_few_winners = groups.longest >= two_levels.FEW_FROM and _are_few_winners_likely(call, groups)
     if has_few_winners:

@@ -32,7 +32,7 @@ from numbarank._cpu.memory import (
     write,
     write_past_caches,
 )
-from numbarank._cpu.tasks import ONE_THREAD, launcher, run_tasks
+from numbarank._cpu.tasks import ONE_THREAD, launch_on, run_tasks
 from numbarank._exact import Weights, corrected_quotient, two_product, two_sum, unless_zero
 from numbarank._precision import compute_dtype
 
@@ -107,7 +107,7 @@ def _loss_arguments(x1, x2, y, margin, weights, divisor, total, wants_total, los
         absent.scores if losses is None else losses,
         BLOCK if size < EVEN_FROM else chunk_length(size),
         size >= LARGE_FROM,
-        launcher() if size >= PARALLEL_FROM and threads.may_run_parallel() else ONE_THREAD,
+        launch_on(threads.count()) if size >= PARALLEL_FROM else ONE_THREAD,
     )
     if not has_margins and weights is None:
         return arguments + _ALL_ALIKE

@@ -16,21 +16,36 @@ from numbarank._cpu.compiler import CompiledLoop
 
 _WORD, _BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
 _TASK = ir.FunctionType(ir.VoidType(), [_BYTES, _WORD])
-_LAUNCH = ir.FunctionType(ir.VoidType(), [_WORD, _WORD, _WORD])
+_LAUNCH = ir.FunctionType(ir.VoidType(), [_WORD] * 4)
 ONE_THREAD = 0
+_get_threads = types.ExternalFunction("get_num_threads", types.intp())  # numba's own, of this thread
+_set_threads = types.ExternalFunction("set_num_threads", types.void(types.int32))
+_launches = []  # these arrays stay where they are
 
 
 @functools.cache
-def launcher():
-    """Return the address of the function that runs tasks on all threads."""
+def launch_on(threads):
+    """Return what makes ``run_tasks`` use so many threads: the address of a function's address and their number."""
+    if threads == 1:
+        return ONE_THREAD
+    _launches.append(np.array([_launcher(), threads], np.int64))
+    return _launches[-1].ctypes.data
+
+
+@functools.cache
+def _launcher():
+    """Return the address of the function that runs tasks on several threads."""
     loop = CompiledLoop("launch", _launch, parallel=True)
-    return loop.address(types.int64, types.int64, types.int64)
+    return loop.address(*[types.int64] * 4)
 
 
-def _launch(task, work, count):
+def _launch(task, work, count, threads):
+    before = _get_threads()
+    _set_threads(threads)
     for index_ in prange(count):
         # as it is, the index has another type here than in the compiled body
         call_address(task, (work, np.int64(index_)))
+    _set_threads(before)
 
 
 @intrinsic
@@ -61,7 +76,7 @@ def pointer_at(typing_context, address, like):
 
 @intrinsic
 def run_tasks(typing_context, task, work, count, launch):
-    """Call ``task(work, index)`` for every index below ``count``: on all threads, or on this one for ONE_THREAD.
+    """Call ``task(work, index)`` for every index below ``count``, on as many threads as ``launch_on`` was told.
 
     ``work`` is a tuple of scalars, pointers and arrays; it must outlive the call, and the tasks may not raise.
     """
@@ -76,8 +91,11 @@ def run_tasks(typing_context, task, work, count, launch):
         is_parallel = builder.icmp_unsigned("!=", launch, _WORD(0))
         with builder.if_else(is_parallel) as (parallel, serial):
             with parallel:
-                launching = builder.inttoptr(launch, _LAUNCH.as_pointer())
-                builder.call(launching, [builder.ptrtoint(function, _WORD), builder.ptrtoint(data, _WORD), count])
+                words = builder.inttoptr(launch, _WORD.as_pointer())
+                launcher = builder.inttoptr(builder.load(words), _LAUNCH.as_pointer())
+                threads = builder.load(builder.gep(words, [_WORD(1)]))
+                task_and_work = [builder.ptrtoint(function, _WORD), builder.ptrtoint(data, _WORD)]
+                builder.call(launcher, [*task_and_work, count, threads])
             with serial:
                 _loop(builder, count, lambda index: builder.call(function, [data, index]))
         return context.get_dummy_value()

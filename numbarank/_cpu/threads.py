@@ -1,4 +1,4 @@
-"""When a parallel loop may run: never where it could end or block the process that we are a guest in.
+"""How many threads a loop may use: one wherever more could end or block the process that we are a guest in.
 
 A fork takes along no threads, so a child stays serial if its parent had started numba's pool. Most forks run Python's
 hooks. Those of C code may not, but the process id tells. Of forks before this module was imported, Linux tells.
@@ -6,6 +6,7 @@ hooks. Those of C code may not, but the process id tells. Of forks before this m
 
 import collections
 import functools
+import math
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -13,21 +14,42 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import numba
 from numba.np.ufunc import parallel
 
+from numbarank._cpu.quota import cpu_quota
+
 _FORKED_WITHOUT_EXEC = 0x40  # PF_FORKNOEXEC in Linux's include/linux/sched.h
 
 
 def may_run_parallel():
-    """Tell whether a loop may use more than one thread here and now."""
+    """Tell whether a loop may use numba's pool of threads here and now."""
     if os.getpid() != _process:
         _after_fork_in_child()
-    if _pool_is_lost or layer() is None or numba.get_num_threads() == 1:
+    if _pool_is_lost or layer() is None:
         return False
     return layer() != "workqueue" or _is_only_thread()
 
 
 def count():
-    """Return how many threads a call may use here and now."""
-    return numba.get_num_threads() if may_run_parallel() else 1
+    """Return how many threads a loop may use here and now."""
+    return most() if may_run_parallel() else 1
+
+
+def most():
+    """Return how many threads of numba's pool a loop uses at most: as a user chose, or else within the quota."""
+    threads = numba.get_num_threads()
+    default, within_quota = _unchosen()
+    return within_quota if threads == default else threads
+
+
+@functools.cache
+def _unchosen():
+    """Return how many threads numba takes by itself, which are all processors, and how many of them the quota allows.
+
+    Who sets ``NUMBA_NUM_THREADS`` chose, even if it is the same number.
+    """
+    if os.environ.get("NUMBA_NUM_THREADS"):
+        return None, None
+    default, quota = numba.config.NUMBA_DEFAULT_NUM_THREADS, cpu_quota()
+    return default, default if quota is None else min(default, math.ceil(quota))
 
 
 def share(pieces, function, count):
