@@ -25,7 +25,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
-collect_ignore = ["conftest.py"]  # it holds no examples
+collect_ignore = ["conftest.py", "typed_use.py"]  # they hold no examples
 deselected = collections.Counter()  # why -> how many tests
 
 
@@ -177,7 +177,7 @@ def pytest_testnodedown(node):
 def reason_of(report):
     """Say why a test or a file was skipped."""
     reason = report.longrepr[2].removeprefix("Skipped: ")
-    integration = re.match(r"unable to import module .*numbarank/(\w+)\.py", reason)
+    integration = re.match(r"unable to import module .*numbarank/(\w+)(?:\.py|/)", reason)
     return f"{integration[1]} is not installed" if integration else reason
 
 

@@ -86,7 +86,7 @@ WRONG_NUMBERS = [
     [True],
     np.ones(1, bool),
     np.array("1"),
-    np.timedelta64(1),
+    np.timedelta64(1, "s"),
     b"1",
     True,
     10**400,
