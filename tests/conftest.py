@@ -20,12 +20,13 @@ from numba.np.numpy_support import as_dtype
 
 # the same examples in every run; a first call compiles, so that no deadline makes sense
 hypothesis.settings.register_profile(
-    "repeatable", derandomize=True, database=None, deadline=None, max_examples=8 if SIMULATOR else 100
+    "repeatable", derandomize=True, database=None, deadline=None, max_examples=8 if SIMULATOR else 40
 )
+hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("repeatable"), max_examples=200)
 hypothesis.settings.load_profile("repeatable")
 
 
-collect_ignore = ["conftest.py"]  # it holds no examples
+collect_ignore = ["conftest.py", "typed_use.py"]  # they hold no examples
 deselected = collections.Counter()  # why -> how many tests
 
 
@@ -135,7 +136,7 @@ def why_not(item, device):
     fixtures = set(getattr(item, "fixturenames", ()))
     if device == "cpu" and fixtures & {"cuda", "simulator"}:
         return "CUDA alone: `make sim` runs them on the simulator, pytest --device=cuda on a GPU"
-    if device == "cuda" and "cpu" in fixtures:
+    if device == "cuda" and ("cpu" in fixtures or not fixtures & {"device", "cuda", "simulator"}):
         return "the CPU alone: pytest runs them"
     if "simulator" in fixtures and not SIMULATOR:
         return "device memory that is made up: `make sim` runs them"
@@ -160,7 +161,7 @@ def pytest_deselected(items):
         if not why and item.get_closest_marker("slow"):
             why = "much time or memory: pytest -m slow runs them"
         elif not why and item.get_closest_marker("environment"):
-            why = """processes, scripts and compilers: pytest -m "not slow" runs them, too"""
+            why = """processes, scripts, compilers and more types: pytest -m "not slow" runs them, too"""
         deselected.update([why] if why else [])
 
 
@@ -177,7 +178,7 @@ def pytest_testnodedown(node):
 def reason_of(report):
     """Say why a test or a file was skipped."""
     reason = report.longrepr[2].removeprefix("Skipped: ")
-    integration = re.match(r"unable to import module .*numbarank/(\w+)\.py", reason)
+    integration = re.match(r"unable to import module .*numbarank/(\w+)(?:\.py|/)", reason)
     return f"{integration[1]} is not installed" if integration else reason
 
 

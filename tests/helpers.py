@@ -34,6 +34,13 @@ def imported(package):
     return pytest.importorskip(package, reason=f"{package.partition('.')[0]} is not installed")
 
 
+def in_ci(cases):
+    """The cases of a test that .ci/run adds: they show the same with more types or numbers."""
+    marks = [] if SIMULATOR else pytest.mark.environment  # which compiles nothing
+    each = (case if isinstance(case, tuple) else (case,) for case in cases)
+    return [pytest.param(*case, marks=marks) for case in each]
+
+
 def shown(value):
     """A value as the name of a test, which is the same in every process."""
     return re.sub(" at 0x[0-9a-f]+", "", str(value))

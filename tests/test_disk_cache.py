@@ -121,6 +121,7 @@ def edited(tmp_path, file, old, new):
     return package
 
 
+@environment
 def test_an_edited_formula_and_an_edited_sum_are_compiled_again(tmp_path, folder):
     formula = "losses/margin_ranking.py", "-y * (x1 - x2) + margin\n", "-y * (x1 - x2) + margin + type(margin)(2)\n"
     error = "_exact.py", "(a - (total - part)) + (b - part)", "part - part"

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import pytest
 import reference
-from helpers import assert_gradient, assert_within, host
+from helpers import assert_gradient, assert_within, host, in_ci
 
 import numbarank as nr
 
@@ -86,7 +86,7 @@ WRONG_NUMBERS = [
     [True],
     np.ones(1, bool),
     np.array("1"),
-    np.timedelta64(1),
+    np.timedelta64(1, "s"),
     b"1",
     True,
     10**400,
@@ -351,7 +351,7 @@ def run_case(number):
     return True
 
 
-@pytest.mark.parametrize("group", range(GROUPS))
+@pytest.mark.parametrize("group", [0, *in_ci(range(1, GROUPS))])
 def test_random_calls(cpu, group):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

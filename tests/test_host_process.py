@@ -56,6 +56,7 @@ def layer(request):
     return request.param
 
 
+@pytest.mark.environment
 def test_many_threads_beside_the_users_own_parallel_functions(layer):
     assert run("threads", layer).endswith(FINISHED)
 
@@ -72,6 +73,7 @@ def test_forks_before_the_import(layer):
     assert run("forks_before_the_import", layer).endswith(FINISHED)
 
 
+@pytest.mark.environment
 def test_forks_before_the_pool_keep_their_own(layer):
     assert run("forks_before_the_pool", layer).endswith(FINISHED)
 
@@ -98,6 +100,7 @@ def test_a_fork_during_a_compilation():
     assert run("fork_during_a_compilation", NUMBARANK_CACHE="0").endswith(FINISHED)
 
 
+@pytest.mark.environment
 def test_asyncio_and_the_users_own_parallel_functions_call_losses(layer):
     assert run("workers", layer).endswith(FINISHED)
 
@@ -108,6 +111,7 @@ def test_joblib_workers_call_losses():
     assert run("loky_workers").endswith(FINISHED)
 
 
+@pytest.mark.environment
 def test_settings_stay_and_change_no_bit(layer):
     threads = (1, 2, 3 * os.cpu_count())
     assert len({run("settings", layer, count) for count in threads}) == 1
@@ -140,6 +144,7 @@ def test_out_of_memory_reaches_the_caller():
     assert run("no_memory").endswith(FINISHED)
 
 
+@pytest.mark.environment
 def test_a_thousand_times_the_same_bits(layer):
     assert run("a_thousand_times", layer, threads=4).endswith(FINISHED)
 

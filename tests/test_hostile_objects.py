@@ -191,17 +191,17 @@ def altered(array, device=(1, 0), **fields):
 
 
 BAD_CAPSULES = {
-    "on a GPU": ({"device_type": 2}, TypeError, "device"),
+    "on a GPU": ({"device_type": 2}, BufferError, "device"),
     "null": ({"data": 0}, BufferError, "pointer is null"),
     "fewer than no axes": ({"ndim": -1}, ValueError, "dimensions"),
-    "more axes than there are": ({"ndim": 65}, TypeError, "dims"),
+    "more axes than there are": ({"ndim": 65}, BufferError, "dims"),
     "negative length": ({"shape": (-1, 3)}, ValueError, "negative"),
     "more than any memory": ({"shape": (2**62, 2**62)}, ValueError, "too big"),
     "complex": ({"code": 5, "bits": 128, "shape": (1, 3)}, TypeError, "complex128"),
-    "an unknown code": ({"code": 77}, TypeError, "dtype"),
-    "no bits": ({"bits": 0}, TypeError, "dtype"),
-    "odd bits": ({"bits": 12}, TypeError, "dtype"),
-    "two lanes": ({"lanes": 2}, TypeError, "lanes"),
+    "an unknown code": ({"code": 77}, BufferError, "dtype"),
+    "no bits": ({"bits": 0}, BufferError, "dtype"),
+    "odd bits": ({"bits": 12}, BufferError, "dtype"),
+    "two lanes": ({"lanes": 2}, BufferError, "lanes"),
 }
 
 
@@ -265,6 +265,8 @@ def read_only(a):
 
 @pytest.mark.parametrize("case", UNUSUAL)
 def test_unusual_capsules_in_host_memory_give_their_values(cpu, case):
+    if case.endswith("version 1") and np.lib.NumpyVersion(np.__version__) < "2.1.0":
+        pytest.skip("NumPy before 2.1 makes no capsules of version 1")
     a = np.tile(np.arange(3.0), (2, 1)) if case == "strides of 0" else np.arange(6.0).reshape(2, 3)
     a = a[:0] if case.startswith("nothing") else a
     losses = nr.margin_ranking_loss(UNUSUAL[case](np.ascontiguousarray(a)), np.zeros(a.shape), -1, reduction="none")
@@ -370,7 +372,7 @@ def test_flags_without_a_truth(cpu, value):
         bytearray(b"12"),
         np.array("12"),
         np.array(True),
-        np.timedelta64(1),
+        np.timedelta64(1, "s"),
         np.array(1, "m8[s]"),
         np.ma.masked_array(1.0, False),
         nr.tensor(1.0, requires_grad=True),
@@ -452,7 +454,7 @@ def test_truth_values_take_no_part_in_arithmetic(device, combine):
 
 def test_time_spans_are_no_numbers(cpu):
     with pytest.raises(TypeError):
-        nr.ones(2) + np.timedelta64(1)
+        nr.ones(2) + np.timedelta64(1, "s")
 
 
 def test_data_of_another_shape_does_not_take_an_old_gradient(device):

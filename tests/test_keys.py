@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import reference
+from helpers import in_ci
 
 import numbarank as nr
 from numbarank._contract import PairResults, Pairs
@@ -12,6 +13,7 @@ from numbarank._cpu import compiler, pairs
 from numbarank.losses.margin_ranking import FORMULA
 
 DTYPES = [dtype for dtype in reference.FLOATS if pairs.storage_dtype(dtype) == dtype]
+TYPES_OF_LISTS = [("f8", "i8"), ("f8", "f8"), ("f4", "i1"), ("f4", "f8"), ("f8", "u8"), ("f4", "i8"), ("f8", "f4")]
 NUMBERS = range(3, 6)  # the target, the margin and the divisor: integers are taken as float64
 
 
@@ -77,9 +79,9 @@ def seen(cpu, monkeypatch):
     return seen
 
 
-def test_keys_of_lists_separate_all_types(seen):
+@pytest.mark.parametrize("dtypes", [TYPES_OF_LISTS[:2], *in_ci([(TYPES_OF_LISTS,)])], ids=["few", "all"])
+def test_keys_of_lists_separate_all_types(seen, dtypes):
     rng = np.random.default_rng(0)
-    dtypes = ("f4", "i1"), ("f4", "f8"), ("f8", "u8"), ("f4", "i8"), ("f8", "f4")
     for (scores, labels), rows in itertools.product(dtypes, (5, 400)):
         given = rng.standard_normal(2 * rows).astype(scores), rng.integers(0, rows, 2 * rows).astype(labels)
         settings = {"group": [rows, rows], "weights": rng.random(2 * rows) if rows % 2 else None}

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import types
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import numbarank as nr
 SCRIPT = Path(__file__).parents[1] / "scripts" / "recommend_movies.py"
 RECALL_GOAL = 1.5  # times the popularity baseline's
 TOP_TEN_GOAL = 0.295  # recall@10 and NDCG@10 on the held-out ratings
+needs_scipy = pytest.mark.skipif(find_spec("scipy") is None, reason="scipy is not installed")
 
 sys.path.insert(0, str(SCRIPT.parent))
 recommend_movies = importlib.import_module(SCRIPT.stem)
@@ -153,6 +155,7 @@ def with_scores(scores):
     return recommender
 
 
+@needs_scipy
 def test_hardest_pairs_of_a_step_by_hand(cpu):
     rated = np.array([[True, True, False, False, True, False], [True, False, True, True, False, True]])
     liked = np.array([[True, False, False, False, False, False], [False, False, False, True, False, False]])
@@ -167,6 +170,7 @@ def test_hardest_pairs_of_a_step_by_hand(cpu):
     assert by_films == pytest.approx(by_users.T @ scores[[1, 0]])
 
 
+@needs_scipy
 def test_pairs_of_a_liked_film_weigh_as_much_as_one_where_unrated_films_are_few(cpu):
     rated = np.array([[True, False, False]])
     objective = objectives.HardestPairs(ratings_of.Split(rated, rated, ~rated, ~rated), margin=1.0, losers=400)
@@ -368,6 +372,7 @@ def test_adagrad_divides_by_the_root_of_all_mean_squares_of_a_row_so_far():
     assert bias == pytest.approx([0.9, 1.1])
 
 
+@needs_scipy
 def test_pairs_of_a_user_who_liked_four_times_as_many_films_count_half():
     liked = np.array([[1, 1, 1, 1, 0], [0, 1, 0, 0, 0]], bool)
     split = ratings_of.Split(liked, liked, liked, ~liked)
@@ -379,6 +384,7 @@ def test_pairs_of_a_user_who_liked_four_times_as_many_films_count_half():
         assert by_bias[0][0] == pytest.approx(by_bias[1][1] / 2)
 
 
+@needs_scipy
 def test_a_step_lowers_the_score_of_a_film_with_a_positive_gradient_and_no_other_users():
     recommender = model.Recommender(nothing_rated(3, 4), np.random.default_rng(0))
     before, embeddings = recommender.scores(), recommender.users.copy()
@@ -390,6 +396,7 @@ def test_a_step_lowers_the_score_of_a_film_with_a_positive_gradient_and_no_other
     assert (recommender.users[:2] == embeddings[:2]).all()
 
 
+@needs_scipy
 def test_neighbours_by_hand():
     rated = np.array([[True, True, True, False], [False, False, True, False]])
     liked = np.array([[True, False, True, False], [False, False, True, False]])
@@ -402,6 +409,7 @@ def test_neighbours_by_hand():
     np.testing.assert_allclose(of_films, recommender.films + added, rtol=1e-5, atol=1e-7)
 
 
+@needs_scipy
 def test_gradients_of_all_embeddings_are_those_of_finite_differences():
     rng = np.random.default_rng(1)
     rated = rng.random((4, 6)) < 0.5
@@ -426,6 +434,7 @@ def test_gradients_of_all_embeddings_are_those_of_finite_differences():
     assert len(steps) == 5
 
 
+@needs_scipy
 def test_the_learning_rate_falls_to_a_share_of_the_first():
     split, rates = split_of(two_tastes(20, 10)), []
     recommender, pairs = model.Recommender(split, np.random.default_rng(0)), sampled_pairs(split)
@@ -474,6 +483,7 @@ def test_popularity_counts_the_users_who_liked_a_film_in_training():
     assert measures.popularity(split)[3, 5] == np.count_nonzero(split.liked[:, 5])
 
 
+@needs_scipy
 def test_tastes_that_popularity_cannot_know_are_learnt():
     split = split_of(two_tastes())
     baseline = measures.evaluate(measures.popularity(split), split)
@@ -484,6 +494,7 @@ def test_tastes_that_popularity_cannot_know_are_learnt():
     assert recommender["pair_order"] > 0.62 > 0.55 > baseline["pair_order"]
 
 
+@needs_scipy
 def test_the_seed_decides_the_training():
     split = split_of(two_tastes())
     first, again, other = (trained_scores(split, epochs=2, seed=seed) for seed in (1, 1, 2))

@@ -1,6 +1,7 @@
 """What is said of a release agrees in all places, and sdist and wheel hold what they should."""
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
@@ -41,13 +42,30 @@ def test_the_citation_names_authors_and_licence_of_the_metadata():
     assert SETUP["metadata"]["author"] in (ROOT / "LICENSE").read_text()
 
 
-def test_the_classifiers_are_the_pythons_that_the_readme_calls_tested():
+def test_the_classifiers_are_the_pythons_that_ci_runs_and_the_readme_calls_tested():
     prefix = "Programming Language :: Python :: 3."
     claimed = {line.removeprefix(prefix) for line in lines_of("metadata", "classifiers") if line.startswith(prefix)}
-    tested = re.search(r"^Tested on Linux .*?\n\n", (ROOT / "README.md").read_text(), re.M | re.S)[0]
-    assert claimed == set(re.findall(r"Python\s+3\.(\d+)", tested))
-    in_ci = set(re.findall(r"python_for 3\.(\d+)", (ROOT / ".ci/environments").read_text()))
-    assert in_ci and in_ci <= claimed
+    tested = re.search(r"^Tested on Linux.*?\n\n", (ROOT / "README.md").read_text(), re.M | re.S)[0]
+    lanes = re.findall(r"^lane (\w+) 3\.(\d+) ", (ROOT / ".ci/run").read_text(), re.M)
+    assert claimed == set(re.findall(r"Python\s+3\.(\d+)", tested)) == {version for _, version in lanes}
+    numbers = sorted(claimed, key=int)
+    assert {"oldest": numbers[0], "newest": numbers[-1]}.items() <= dict(lanes).items()
+    assert SETUP["options"]["python_requires"] == f">=3.{numbers[0]}"
+
+
+def test_ci_takes_no_python_for_another(tmp_path):
+    here = "{}.{}".format(*sys.version_info)
+    for name in (f"python{here}", "python3.9999"):
+        (tmp_path / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    found, none = (
+        subprocess.run([ROOT / ".ci/python", version], env=path, capture_output=True, text=True, check=False)
+        for version in (here, "3.9999")
+    )
+    assert (found.returncode, found.stdout.strip()) == (0, sys.executable)
+    assert (none.returncode, none.stdout) == (1, "")
+    assert none.stderr.startswith("there is no Python 3.9999 here")
 
 
 def test_the_conda_recipe_has_the_version_and_the_requirements_of_the_metadata():

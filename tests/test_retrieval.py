@@ -121,8 +121,8 @@ def test_margins(case, margin):
 @pytest.mark.parametrize("losers", MANY_LOSERS)
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_many_items(losers, dtype, device):
-    for positives, spread in ((4, 2), (300, 400)):
-        case = Case(5, 5_003, 3, positives, dtype, 1, spread, device)
+    for queries, positives, spread in ((5, 4, 2), (3, 300, 400)):
+        case = Case(queries, 5_003, 3, positives, dtype, 1, spread, device)
         for power in (1, 2):
             case.check(1e-12 if dtype == "f8" else 2e-5, losers=losers, power=power, exclude=case.exclude)
             case.check(1e-12 if dtype == "f8" else 2e-5, losers=losers, power=power, weights=case.weights)

@@ -159,6 +159,7 @@ def test_peers_compute_the_same(peer, reduction, target_dtype):
         np.testing.assert_allclose(theirs, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.environment
 def test_bare_kernels_copy_what_they_read():
     from bench.roofline import kernels
 
@@ -172,6 +173,7 @@ def test_bare_kernels_copy_what_they_read():
         np.testing.assert_array_equal(writes, reads[:2])
 
 
+@pytest.mark.environment
 def test_memory_probe_sees_temporaries_and_not_results():
     from bench.memory_probe import extra_bytes
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SIMULATOR
+from helpers import SIMULATOR, imported
 from test_site import MODULES, public_names
 
 TEXT = Path(__file__).with_name("typed_use.py").read_text()
@@ -41,7 +41,7 @@ def typed_use():
     if SIMULATOR:
         pytest.skip("no kernel is called here")
     for package in ("torch", "dask"):
-        pytest.importorskip(package)
+        imported(package)
     return importlib.import_module("typed_use")
 
 
@@ -55,6 +55,8 @@ def test_results_are_what_the_hints_say(typed_use, name, monkeypatch):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_is_used(module):
+    if module in ("numbarank.torch", "numbarank.dask"):
+        imported(module.removeprefix("numbarank."))
     names = public_names(importlib.import_module(module))
     prefix = {"numbarank": "nr", "numbarank.objectives": "objectives"}.get(module, module)
     assert names and not [name for name in names if not re.search(rf"\b{re.escape(prefix)}\.{name}\b", TEXT)]

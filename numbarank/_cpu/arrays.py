@@ -17,7 +17,10 @@ def device_of(array):
 
 def wrap(value):
     """Return an array on the memory that an object offers through DLPack; it may be read-only."""
-    array = np.from_dlpack(value)
+    try:
+        array = np.from_dlpack(value)
+    except RuntimeError as error:  # NumPy before 2.5
+        raise BufferError(*error.args) from error
     if array.size and array.flags.owndata:  # NumPy takes new memory for a null pointer
         raise BufferError(f"its pointer is null, and its shape {array.shape}")
     return array
