@@ -29,7 +29,8 @@ def check_adjacent(ids, starts):
         first, second = starts[order[again[0]]], starts[order[again[0] + 1]]
         raise ValueError(
             f"qid has the rows of query {ids[first]} apart: some start at row {first}, more at row {second}; sort the "
-            "rows first: order = numpy.argsort(qid, kind='stable'), then scores[order], labels[order], qid[order]"
+            "rows first: order = numpy.argsort(numpy.asarray(qid), kind='stable'), then scores[order], labels[order], "
+            "qid[order]"
         )
 
 

@@ -1,6 +1,6 @@
 """Tensors as the arrays that numbarank takes, and its results as tensors of the same memory."""
 
-from typing import Any
+import functools
 
 import numpy as np
 import torch
@@ -68,16 +68,9 @@ def gradient_dtype(tensor):
     return tensor.dtype if tensor.is_floating_point() else torch.float64
 
 
-def host_tensor(values: Any) -> Tensor | None:
-    """Return ids or counts as a tensor; lists and arrays are not put on torch's default device."""
-    if values is None or isinstance(values, Tensor):
-        return values
-    if not isinstance(values, numbarank.Groups):
-        return torch.as_tensor(values, device="cpu")
-    tensor = torch.as_tensor(values.sizes, device="cpu")
-    if not torch.compiler.is_compiling():
-        tensor.groups = values  # they are checked already
-    return tensor
+def promoted_dtype(tensors):
+    """Return the dtype that those of gradients promote to."""
+    return functools.reduce(torch.promote_types, map(gradient_dtype, tensors))
 
 
 def refuse_gradients(**constants):
