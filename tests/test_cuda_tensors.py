@@ -141,5 +141,5 @@ def test_tensors_on_two_devices_are_refused(to_cuda):
 
 def test_ids_of_queries_stay_on_the_host(to_cuda):
     scores = to_cuda(torch.ones(3))
-    with pytest.raises(TypeError, match=r"qid is a .*; it must be a list or NumPy array in host memory"):
+    with pytest.raises(TypeError, match=r"qid is on .*; it must be in host memory: pass qid\.cpu\(\)"):
         nr_torch.pairwise_hinge_loss(scores, scores, qid=scores)

@@ -444,7 +444,7 @@ def test_weights_and_margins_widen_the_losses_of_meta_tensors():
     assert (gradient.device.type, gradient.shape, gradient.dtype) == ("meta", (1, 3), torch.float16)
     with pytest.raises(ValueError, match=r"target \(\); all need the same number of dimensions: reshape input2"):
         nr_torch.margin_ranking_loss(x, x[0], x[0, 0])
-    with pytest.raises(ValueError, match="meta, meta, meta, cpu; all must be on one device"):
+    with pytest.raises(ValueError, match="target is on meta, weights is on cpu; all must be on one device"):
         nr_torch.margin_ranking_loss(x, x, x, weights=torch.ones(4, 1))
 
 
@@ -474,9 +474,9 @@ def test_autocast_computes_weights_in_float32_too(create_graph):
         ({"margin": MARGINS[:5]}, ValueError, r"margin \(5,\); they do not broadcast"),
         ({"weights": WEIGHTS > 0}, TypeError, "weights has dtype bool"),
         ({"margin": MARGINS > 0}, TypeError, "margin has dtype bool"),
-        ({"margin": torch.tensor(True)}, TypeError, "margin is True"),
-        ({"weights": WEIGHTS.numpy()}, RuntimeError, "'weights'.*ndarray"),
-        ({"margin": MARGINS.numpy()}, RuntimeError, "'margin'.*ndarray"),
+        ({"margin": torch.tensor(True)}, TypeError, "margin has dtype bool"),
+        ({"weights": WEIGHTS.numpy()}, TypeError, r"weights is a numpy\.ndarray"),
+        ({"margin": MARGINS.numpy()}, TypeError, r"margin is a numpy\.ndarray"),
     ],
     ids=str,
 )
@@ -944,9 +944,9 @@ def test_scores_of_two_axes_and_a_target_of_one_say_what_to_reshape():
         ({"input1": torch.ones(7, dtype=torch.complex64)}, TypeError, "input1 has dtype complex64"),
         ({"input2": torch.ones(5)}, ValueError, "do not broadcast"),
         ({"reduction": "average"}, ValueError, "reduction is 'average'"),
-        ({"input1": np.ones(7)}, RuntimeError, "'input1'.*ndarray"),
-        ({"input2": torch.ones(7, device="meta")}, ValueError, "cpu, meta, cpu; all must be on one device"),
-        ({"input1": torch.eye(7).to_sparse()}, NotImplementedError, "SparseCPU"),
+        ({"input1": np.ones(7)}, TypeError, r"input1 is a numpy\.ndarray"),
+        ({"input2": torch.ones(7, device="meta")}, ValueError, "input2 is on meta, target is on cpu; all must be on"),
+        ({"input1": torch.eye(7).to_sparse()}, TypeError, "input1 has the layout torch.sparse_coo"),
     ],
     ids=str,
 )
@@ -1369,9 +1369,9 @@ def test_other_kinds_of_tensors_as_positives():
     for positives, words in (
         (table.to_sparse(), "the layout torch.sparse_coo; it must be torch.sparse_csr: pass "),
         (table.to_sparse_csc(), "the layout torch.sparse_csc; it must be torch.sparse_csr: pass "),
-        (table - (table == 0).float(), "of a column for each item, pass "),
-        (torch.stack(PLACES, 1)[[0, 1, 2, 3, 4, 0]], "of an entry a row, pass "),
-        (torch.stack(PLACES), "of an entry a column, pass "),
+        (table - (table == 0).float(), "it must be a pair of index tensors, (queries, items), or a CSR matrix: pass "),
+        (torch.stack(PLACES, 1), "it must be a pair of index tensors, (queries, items), or a CSR matrix: pass "),
+        (torch.stack(PLACES), "it must be a pair of index tensors, (queries, items), or a CSR matrix: pass "),
     ):
         with pytest.raises(TypeError, match=re.escape(words)) as caught:
             nr_torch.retrieval_hinge_loss(queries, items, positives)
@@ -1471,9 +1471,9 @@ def test_transforms_and_forward_mode_of_retrieval_are_refused():
             r"weights requires a gradient.*weights\.detach\(\)",
         ),
         ({"items": torch.eye(3).to_sparse()}, TypeError, r"items has the layout torch.sparse_coo.*items\.to_dense\(\)"),
-        ({"items": np.zeros((9, 3))}, TypeError, "items is a ndarray; it must be a torch.Tensor"),
-        ({"items": None}, TypeError, "items is a NoneType; it must be a torch.Tensor"),
-        ({"positives": torch.eye(5, 9)}, TypeError, "positives is a torch.Tensor; it must be a pair of index arrays"),
+        ({"items": np.zeros((9, 3))}, TypeError, r"items is a numpy\.ndarray; it must be a torch.Tensor"),
+        ({"items": None}, TypeError, "items is None; it must be a torch.Tensor"),
+        ({"positives": torch.eye(5, 9)}, TypeError, "positives is a torch.Tensor; it must be a pair of index tensors"),
         ({"items": torch.zeros(9, 4)}, ValueError, "equally long"),
         ({"reduction": "average"}, ValueError, "reduction is 'average'"),
         ({"losers": 0}, ValueError, "losers is 0"),

@@ -17,6 +17,8 @@ _ADVICE = {
     "V": "pass one of its fields, if it has any",
 }
 
+_OF_TORCH = {"float": "torch.float64", "numpy.int8": "torch.int8"}
+
 
 @functools.lru_cache  # NumPy makes a dtype's name anew each time
 def is_float(dtype):
@@ -94,14 +96,19 @@ def check_differentiable(dtype):
 def check_number(item):
     """Refuse truth values where numbers are meant."""
     if item.array.dtype.kind == "b":
-        raise TypeError(f"{item.name} has dtype bool; it must be a number: pass {item.name}.astype(float)")
+        raise TypeError(f"{item.name} has dtype bool; it must be a number: pass {_cast(item, 'float')}")
 
 
 def _check_target(target):
     dtype = target.array.dtype
     if dtype.kind == "b":
         raise TypeError(
-            f"{target.name} has dtype bool; margin ranking needs +1 and -1: pass 2 * {target.name}.astype(float) - 1"
+            f"{target.name} has dtype bool; margin ranking needs +1 and -1: pass 2 * {_cast(target, 'float')} - 1"
         )
     if dtype.kind == "u":
-        raise TypeError(f"{target.name} has dtype {dtype}, which cannot hold -1: pass {target.name}.astype(numpy.int8)")
+        raise TypeError(f"{target.name} has dtype {dtype}, which cannot hold -1: pass {_cast(target, 'numpy.int8')}")
+
+
+def _cast(item, dtype):
+    """Return the code that casts an argument to a dtype of NumPy's, as its package writes it."""
+    return f"{item.name}.to({_OF_TORCH[dtype]})" if item.is_torchs else f"{item.name}.astype({dtype})"

@@ -105,8 +105,8 @@ def check_adjacent(keys, starts, ids):
         first, second = starts[order[again[0]]], starts[order[again[0] + 1]]
         raise ValueError(
             f"qid has the rows of query {shown(ids[first], str)} apart: some start at row {first}, more at row "
-            f"{second}; sort the rows first: order = numpy.argsort(qid, kind='stable'), then scores[order], "
-            "labels[order], qid[order]"
+            f"{second}; sort the rows first: order = numpy.argsort(numpy.asarray(qid), kind='stable'), then "
+            "scores[order], labels[order], qid[order]"
         )
 
 

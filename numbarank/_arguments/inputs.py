@@ -22,7 +22,8 @@ _IN_LISTS = (*_FROM_PYTHON, np.ndarray)
 class Input(NamedTuple):
     """One argument as an array on its device; a Python number is ``weak``: its dtype does not promote.
 
-    ``from_dlpack`` makes arrays of the argument's package; it is None where they are the device's own.
+    ``from_dlpack`` makes arrays of the argument's package; it is None where they are the device's own. ``is_torchs``
+    tells that advice about the argument is given in torch's words.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Input(NamedTuple):
     device: str
     weak: bool
     from_dlpack: Callable | None = None
+    is_torchs: bool = False
 
 
 def read(name, value):
@@ -161,7 +163,7 @@ def on_cuda(name, value, wrap):
         array = wrap(value, package)
     check_dtype(name, array.dtype)
     device = _dispatch.backend("cuda").arrays.device_of(array)
-    return Input(name, array, device, False, package and package.from_dlpack)
+    return Input(name, array, device, False, package and package.from_dlpack, is_a(value, "torch", "Tensor"))
 
 
 def _through_dlpack(name, value):
@@ -172,7 +174,7 @@ def _through_dlpack(name, value):
             raise TypeError(f"NumPy takes no bfloat16 through DLPack; pass {way}")
         array = _dispatch.backend("cpu").arrays.wrap(value)
     check_dtype(name, array.dtype)
-    return Input(name, array, "cpu", False)
+    return Input(name, array, "cpu", False, is_torchs=is_a(value, "torch", "Tensor"))
 
 
 def _refuse_by_name(name, value):

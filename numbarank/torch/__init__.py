@@ -6,13 +6,15 @@ autograd looks on, ordinary tensors do without them: then loss and gradients com
 has no operators: it always goes that way.
 """
 
-from typing import TYPE_CHECKING, Any
+import numbers
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 import numbarank
-from numbarank.torch._memory import host_counts, host_ids, refuse_gradients
+from numbarank.torch._inputs import ids_as_tensor
+from numbarank.torch._memory import refuse_gradients
 from numbarank.torch._operators import margin_ranking, pairwise_hinge
 from numbarank.torch._retrieval import retrieval
 
@@ -24,17 +26,19 @@ __all__ = [
     "retrieval_hinge_loss",
 ]
 
+_Lists: TypeAlias = list[Any] | tuple[Any, ...]
+
 
 def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
-    target: Tensor,
-    margin: float | Tensor = 0.0,
+    target: Tensor | float | _Lists,
+    margin: float | Tensor | _Lists = 0.0,
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",
     *,
-    weights: Tensor | None = None,
+    weights: Tensor | float | _Lists | None = None,
 ) -> Tensor:
     """Return what :func:`torch.nn.functional.margin_ranking_loss` returns, computed by numbarank.
 
@@ -42,16 +46,17 @@ def margin_ranking_loss(
     ----------
     input1, input2 : Tensor of shape (...)
         The two scores of each pair, on the CPU or on one CUDA device.
-    target : Tensor
+    target : Tensor, list or number
         1 where ``input1`` should score higher, -1 where ``input2`` should. The three have the same number of dimensions
-        and broadcast together; a target without dimensions stands for every pair.
-    margin : float or Tensor, default 0.0
-        As in torch, or a margin for each pair: a Tensor that broadcasts like the target and requires no gradient.
+        and broadcast together; a number, or a target without dimensions, stands for every pair. The dtype of a Tensor
+        with dimensions promotes, as in torch; that of numbers and lists does not.
+    margin : float, Tensor or list, default 0.0
+        As in torch, or a margin for each pair: it broadcasts like the target and requires no gradient.
     size_average, reduce, reduction
         As in torch.
-    weights : Tensor, optional
-        What each pair counts, as in :func:`numbarank.margin_ranking_loss`: a Tensor like the margin's. The mean is then
-        divided by the sum of the weights.
+    weights : Tensor, list or number, optional
+        What each pair counts, as in :func:`numbarank.margin_ranking_loss`; like the margin. The mean is then divided by
+        the sum of the weights.
 
     Returns
     -------
@@ -61,7 +66,7 @@ def margin_ranking_loss(
     Raises
     ------
     TypeError, ValueError
-        As :func:`numbarank.margin_ranking_loss`.
+        As :func:`numbarank.margin_ranking_loss`; TypeError also for arrays, with the call that makes a Tensor of them.
 
     Examples
     --------
@@ -74,13 +79,16 @@ def margin_ranking_loss(
     (1.5, tensor([-1., -1., -0.]))
     >>> margin_ranking_loss(liked, disliked, torch.ones(3), margin=1.0, weights=torch.tensor([1.0, 3.0, 2.0])).item()
     0.75
+    >>> margin_ranking_loss(liked, disliked, 1, margin=1.0, weights=[1, 3, 2]).item()
+    0.75
     """
     if size_average is not None or reduce is not None:
         reduction = nn.MarginRankingLoss(0.0, size_average, reduce).reduction
-    if weights is None and not isinstance(margin, Tensor):
+    is_number = margin is None or isinstance(margin, (float, int, numbers.Number))  # None is refused later
+    if weights is None and is_number:
         return margin_ranking((input1, input2, target), (None, None, margin, reduction))
     refuse_gradients(margin=margin, weights=weights)
-    margin, margins = (0.0, margin) if isinstance(margin, Tensor) else (margin, None)
+    margin, margins = (margin, None) if is_number else (0.0, margin)
     return margin_ranking((input1, input2, target, margins, weights), (margin, reduction))
 
 
@@ -99,7 +107,7 @@ class MarginRankingLoss(nn.MarginRankingLoss):
     >>> criterion = MarginRankingLoss(margin=1.0)
     >>> criterion
     MarginRankingLoss(margin=1.0, reduction='mean')
-    >>> criterion(torch.tensor([2.0, 1.5]), torch.tensor([1.0, 2.0]), torch.ones(2))
+    >>> criterion(torch.tensor([2.0, 1.5]), torch.tensor([1.0, 2.0]), 1)
     tensor(0.7500)
     """
 
@@ -113,7 +121,14 @@ class MarginRankingLoss(nn.MarginRankingLoss):
         super().__init__(margin, size_average, reduce, reduction)
         numbarank.MarginRankingLoss(margin, reduction=self.reduction)  # refuses what is not allowed
 
-    def forward(self, input1: Tensor, input2: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        input1: Tensor,
+        input2: Tensor,
+        target: Tensor | float | _Lists,
+        *,
+        weights: Tensor | float | _Lists | None = None,
+    ) -> Tensor:
         """Return the loss; see :func:`margin_ranking_loss`."""
         return margin_ranking_loss(input1, input2, target, self.margin, reduction=self.reduction, weights=weights)
 
@@ -127,14 +142,14 @@ class MarginRankingLoss(nn.MarginRankingLoss):
 
 def pairwise_hinge_loss(
     scores: Tensor,
-    labels: Tensor,
+    labels: Tensor | _Lists,
     *,
     qid: Tensor | ArrayLike | None = None,
     group: Tensor | ArrayLike | numbarank.Groups | None = None,
-    where: Tensor | None = None,
+    where: Tensor | _Lists | None = None,
     margin: float = 1.0,
     power: int = 1,
-    weights: Tensor | None = None,
+    weights: Tensor | _Lists | None = None,
     losers: int | float | None = None,
     reduction: str = "mean",
 ) -> Tensor:
@@ -142,8 +157,10 @@ def pairwise_hinge_loss(
 
     Parameters
     ----------
-    scores, labels, where, weights : Tensor
-        As there, on one device. The gradient is that by the scores; ``weights`` may not require one.
+    scores : Tensor
+        As there. The gradient is that by the scores.
+    labels, where, weights : Tensor on the device of the scores, or list
+        As there; ``weights`` may not require a gradient.
     qid, group : Tensor in host memory, array_like, or Groups for ``group``
         As there; inside of graphs of torch.compile ids are numbers.
     margin, power, losers, reduction
@@ -157,14 +174,14 @@ def pairwise_hinge_loss(
     Raises
     ------
     TypeError, ValueError
-        As :func:`numbarank.pairwise_hinge_loss`.
+        As :func:`numbarank.pairwise_hinge_loss`; TypeError also for arrays, with the call that makes a Tensor of them.
 
     Examples
     --------
     >>> import torch
     >>> from numbarank.torch import pairwise_hinge_loss
     >>> scores = torch.tensor([2.0, 1.5, 0.0, 1.0, 3.0], requires_grad=True)
-    >>> loss = pairwise_hinge_loss(scores, torch.tensor([1, 2, 0, 0, 1]), group=[3, 2], reduction="none")
+    >>> loss = pairwise_hinge_loss(scores, [1, 2, 0, 0, 1], group=[3, 2], reduction="none")
     >>> loss.sum().backward()
     >>> loss.tolist(), scores.grad.tolist()
     ([1.5, 0.0], [1.0, -1.0, 0.0, 0.0, 0.0])
@@ -173,8 +190,8 @@ def pairwise_hinge_loss(
         refuse_gradients(weights=weights)
     if losers is not None:
         losers = numbarank.PairwiseHingeLoss(losers=losers).losers  # int and float, which the operators tell apart
-    tensors = scores, labels, host_ids(qid), host_counts(group), where, weights
-    return pairwise_hinge(tensors, (margin, power, losers, reduction))
+    qid, group = ids_as_tensor("qid", qid), ids_as_tensor("group", group)
+    return pairwise_hinge((scores, labels, qid, group, where, weights), (margin, power, losers, reduction))
 
 
 class PairwiseHingeLoss(nn.Module):
@@ -209,12 +226,12 @@ class PairwiseHingeLoss(nn.Module):
     def forward(
         self,
         scores: Tensor,
-        labels: Tensor,
+        labels: Tensor | _Lists,
         *,
         qid: Tensor | ArrayLike | None = None,
         group: Tensor | ArrayLike | numbarank.Groups | None = None,
-        where: Tensor | None = None,
-        weights: Tensor | None = None,
+        where: Tensor | _Lists | None = None,
+        weights: Tensor | _Lists | None = None,
     ) -> Tensor:
         """Return the loss; see :func:`pairwise_hinge_loss`."""
         return pairwise_hinge_loss(
@@ -262,7 +279,7 @@ def retrieval_hinge_loss(
     positives, exclude : (query_indices, item_indices), or a CSR matrix of shape (n, m)
         As there, in tensors, arrays or lists; a matrix may also be a Tensor with the layout ``torch.sparse_csr``, of
         which the entries above 0 count.
-    weights : Tensor or array_like, optional
+    weights : Tensor, list or array, optional
         As there; it may not require a gradient.
     margin, power, losers, reduction, memory
         As there.
@@ -275,7 +292,8 @@ def retrieval_hinge_loss(
     Raises
     ------
     TypeError, ValueError
-        As :func:`numbarank.retrieval_hinge_loss`.
+        As :func:`numbarank.retrieval_hinge_loss`; TypeError also for arrays as queries, items and bias, with the call
+        that makes a Tensor of them.
     RuntimeError
         If a gradient is to be differentiated itself.
 

@@ -1,6 +1,6 @@
 """Tensors as the arrays that numbarank takes, and its results as tensors of the same memory."""
 
-from typing import Any
+import functools
 
 import numpy as np
 import torch
@@ -68,39 +68,9 @@ def gradient_dtype(tensor):
     return tensor.dtype if tensor.is_floating_point() else torch.float64
 
 
-def host_ids(qid: Any) -> Tensor | None:
-    """Return ids as a tensor; those that torch has no dtype for, such as text, are numbered."""
-    tensor = _host_tensor(qid)
-    if tensor is not None or qid is None:
-        return tensor
-    sizes = numbarank.Groups(qid=qid).sizes
-    return torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))
-
-
-def host_counts(group: Any) -> Tensor | None:
-    """Return counts as a tensor, with the groups that were checked already."""
-    tensor = _host_tensor(group)
-    if tensor is not None or group is None:
-        return tensor
-    groups = group if isinstance(group, numbarank.Groups) else numbarank.Groups(group=group)
-    tensor = torch.as_tensor(groups.sizes, device="cpu")
-    if not torch.compiler.is_compiling():
-        tensor.groups = groups
-    return tensor
-
-
-def _host_tensor(values):
-    """Return a list or array of numbers as a tensor, not on torch's default device; None for anything else."""
-    if isinstance(values, Tensor):
-        return values
-    if not isinstance(values, (list, tuple, np.ndarray)):
-        return None
-    if torch.compiler.is_compiling():
-        return torch.as_tensor(values, device="cpu")
-    try:
-        return torch.as_tensor(values, device="cpu")
-    except (TypeError, ValueError, RuntimeError):  # text, dates, integers of more than 64 bits, None
-        return None
+def promoted_dtype(tensors):
+    """Return the dtype that those of gradients promote to."""
+    return functools.reduce(torch.promote_types, map(gradient_dtype, tensors))
 
 
 def refuse_gradients(**constants):

@@ -1,13 +1,21 @@
 """Losses of scores as operators of torch.library, and around them for eager calls."""
 
-import functools
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 import numbarank
 from numbarank.torch._eager import MARGINS, are_plain, is_plain_gradient, require_gradient, scaled
-from numbarank.torch._memory import array_of, empty_gradient, gradient_dtype, tensor_of, upstream_of
+from numbarank.torch._inputs import IDS, LABELS, MASK, NUMBERS, SIGNED, as_tensors, check_one_device
+from numbarank.torch._memory import (
+    array_of,
+    empty_gradient,
+    gradient_dtype,
+    promoted_dtype,
+    tensor_of,
+    upstream_of,
+)
 
 _DEVICES = ("cpu", "cuda")
 
@@ -16,17 +24,21 @@ class _Operator:
     """A loss as an operator of torch.library, a second one for its gradients, and what autograd makes of the two.
 
     A subclass names the loss and its inputs, in torch's words and tensors first, and calls numbarank with arrays
-    in place of tensors.
+    in place of tensors. ``kinds`` has the dtypes that each tensor may have, by the name of its argument; the first
+    ``scores`` are no numbers and lists, the first ``required`` are not left out.
     """
 
     name: str
     inputs: str
+    kinds: ClassVar[dict]
+    scores: int
+    required: int
 
     def __init__(self):
         self.tensors = self.inputs.count("Tensor")
         self.names = [declared.split()[-1] for declared in self.inputs.split(", ")]
         self.place_of_margin = self.names.index("margin") - len(self.names)  # in settings, which hold the last inputs
-        self.operator = self._define(self.name, f"({self.inputs}) -> Tensor", self._values, self.empty)
+        self.operator = self._define(self.name, f"({self.inputs}) -> Tensor", self._values, self._fake)
         schema = f"(Tensor upstream, {self.inputs}, int count) -> Tensor[]"
         self.gradient_operator = self._define(f"{self.name}_backward", schema, self._gradients, self._empty_gradients)
         torch.library.register_autograd(self.operator, self._go_backward, setup_context=self._keep)
@@ -41,13 +53,43 @@ class _Operator:
     def __call__(self, tensors, settings):
         """Return the loss; ``tensors`` are the first inputs, ``settings`` the rest: no tensor, but None for one."""
         if torch.compiler.is_compiling():
+            tensors, settings = self.read(tensors, settings)
             return self.operator(*tensors, *settings)
-        if not are_plain(tensors) or type(settings[self.place_of_margin]) not in MARGINS:
-            return self.apply(*tensors, settings)
+        if not (are_plain(tensors) and type(settings[self.place_of_margin]) in MARGINS):
+            return self._call_with_any(tensors, settings)
+        try:
+            return self._call_with_plain(tensors, settings)
+        except (TypeError, ValueError, NotImplementedError, AttributeError):  # the last of None
+            as_tensors(tensors, self.kinds, self.scores, self.required)  # its error, if any, is in torch's words
+            raise
+
+    def _call_with_plain(self, tensors, settings):
         if torch.is_grad_enabled() and require_gradient(tensors):
             return self.apply_to_plain(*tensors, settings)
         arrays = self._arrays_or_none(*tensors, *settings)
         return self.apply(*tensors, settings) if arrays is None else tensor_of(self.loss(*arrays))
+
+    def _call_with_any(self, given, settings):
+        tensors, settings = self.read(given, settings)
+        try:
+            if are_plain(tensors) and type(settings[self.place_of_margin]) in MARGINS:
+                return self._call_with_plain(tensors, settings)
+            return self.apply(*tensors, settings)
+        except ValueError as error:
+            for name, value in zip(self.kinds, given, strict=False):
+                if isinstance(value, (list, tuple)) and f"{name}.reshape" in str(error):
+                    raise ValueError(f"{error}, after {name} = torch.as_tensor({name})") from None
+            raise
+
+    def read(self, tensors, settings):
+        """Return the inputs as the operator takes them; raise an error in torch's words for those that it does not."""
+        tensors = as_tensors(tensors, self.kinds, self.scores, self.required)
+        self.check_devices(tensors)
+        return tensors, self.read_settings(*settings)
+
+    def _fake(self, *inputs):
+        self.check_devices(inputs[: self.tensors])
+        return self.empty(*inputs)
 
     def _function(self, forward, backward):
         """Return what autograd makes of the two: quicker than register_autograd's, and it refuses forward mode."""
@@ -136,6 +178,21 @@ class _MarginRanking(_Operator):
     inputs = (
         "Tensor input1, Tensor input2, Tensor target, Tensor? margins, Tensor? weights, float margin, str reduction"
     )
+    kinds: ClassVar = {"input1": NUMBERS, "input2": NUMBERS, "target": SIGNED, "margin": NUMBERS, "weights": NUMBERS}
+    scores, required = 2, 3
+
+    def check_devices(self, tensors):
+        """Raise ValueError for tensors on several devices; numbers in host memory fit every one."""
+        named = enumerate(zip(self.kinds, tensors, strict=False))
+        check_one_device({name: x for k, (name, x) in named if x is not None and (k < self.scores or x.dim())})
+
+    def read_settings(self, *settings):
+        """Return the settings as the operator takes them, or raise numbarank's error."""
+        *tensors, margin, reduction = settings
+        if not (isinstance(margin, (int, float)) and isinstance(reduction, str)):
+            criterion = numbarank.MarginRankingLoss(margin, reduction=reduction)
+            margin, reduction = criterion.margin, criterion.reduction
+        return *tensors, margin, reduction
 
     def arrays(self, input1, input2, target, margins, weights, margin, reduction):
         if margins is not None:
@@ -144,9 +201,11 @@ class _MarginRanking(_Operator):
         return array_of(input1), array_of(input2), array_of(target), margin, weights, reduction
 
     def loss(self, input1, input2, target, margin, weights, reduction):
+        target = target if target.shape else _number_of(target)
         return numbarank.margin_ranking_loss(input1, input2, target, margin, reduction=reduction, weights=weights)
 
     def loss_and_gradients(self, input1, input2, target, margin, weights, reduction, count, gradient=1.0, out=None):
+        target = target if target.shape or count == 3 else _number_of(target)
         return numbarank.margin_ranking_loss_and_grad(
             input1,
             input2,
@@ -164,17 +223,13 @@ class _MarginRanking(_Operator):
         others = {"target": target, "margin": margins, "weights": weights}
         others = {name: tensor for name, tensor in others.items() if tensor is not None}
         fitting = [input1, input2, *(tensor for tensor in others.values() if tensor.dim())]
-        if len({tensor.device for tensor in fitting}) > 1:
-            places = ", ".join(str(tensor.device) for tensor in fitting)
-            raise ValueError(f"the inputs are on {places}; all must be on one device: move them with .to(device)")
         if len({tensor.dim() for tensor in fitting}) > 1:
             tensors = {"input1": input1, "input2": input2} | others
             zeros = {name: np.broadcast_to(0.0, tuple(tensor.shape)) for name, tensor in tensors.items()}
             numbarank.margin_ranking_loss(**zeros)  # its error
         promoting = (input1, input2, target) if target.dim() and target.is_floating_point() else (input1, input2)
-        dtype = functools.reduce(torch.promote_types, map(gradient_dtype, promoting))
         shape = torch.broadcast_shapes(*(tensor.shape for tensor in fitting)) if reduction == "none" else ()
-        return input1.new_empty(shape, dtype=dtype)
+        return input1.new_empty(shape, dtype=promoted_dtype(promoting))
 
     def count(self, needed):
         return 2 + needed[2]
@@ -202,6 +257,24 @@ class _PairwiseHinge(_Operator):
         "Tensor scores, Tensor labels, Tensor? qid, Tensor? group, Tensor? where, Tensor? weights, "
         "float margin, int power, Scalar? losers, str reduction"
     )
+    kinds: ClassVar = {"scores": NUMBERS, "labels": LABELS, "qid": IDS, "group": IDS, "where": MASK, "weights": LABELS}
+    scores, required = 1, 2
+
+    def check_devices(self, tensors):
+        """Raise ValueError for tensors on several devices, and TypeError for ids and counts that are on one."""
+        named = {name: x for name, x in zip(self.kinds, tensors, strict=True) if x is not None}
+        for name in ("qid", "group"):
+            ids = named.pop(name, None)
+            if ids is not None and (ids.is_cuda or (ids.is_meta and not named["scores"].is_meta)):
+                raise TypeError(f"{name} is on {ids.device}; it must be in host memory: pass {name}.cpu()") from None
+        check_one_device(named)
+
+    def read_settings(self, margin, power, losers, reduction):
+        """Return the settings as the operator takes them, or raise numbarank's error."""
+        if not (isinstance(margin, (int, float)) and isinstance(power, int) and isinstance(reduction, str)):
+            criterion = numbarank.PairwiseHingeLoss(margin, power, reduction, losers)
+            margin, power, reduction = criterion.margin, criterion.power, criterion.reduction
+        return margin, power, losers, reduction
 
     def __init__(self):
         super().__init__()
@@ -238,6 +311,11 @@ class _PairwiseHinge(_Operator):
             "the gradient of pairwise_hinge_loss cannot be differentiated; that of margin_ranking_loss can: leave "
             "pairwise_hinge_loss out of what goes backward twice"
         )
+
+
+def _number_of(target):
+    """Return a target without axes as a number, which needs no preparation; itself where that is not the same."""
+    return target.item() if type(target) is np.ndarray and target.dtype.kind in "if" else target
 
 
 def _with_none_for_others(ctx, gradients):

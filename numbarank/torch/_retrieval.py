@@ -7,7 +7,11 @@ from torch import Tensor, is_autocast_enabled
 
 import numbarank
 from numbarank.torch._eager import require_gradient, scaled
+from numbarank.torch._inputs import IDS, NUMBERS, as_tensors
 from numbarank.torch._memory import array_of, refuse_gradients, tensor_of, upstream_of
+
+_KINDS = dict.fromkeys(("queries", "items", "bias", "weights"), NUMBERS)
+_ENTRIES = "a pair of index tensors, (queries, items), or a CSR matrix"
 
 
 class _Retrieval(torch.autograd.Function):
@@ -58,17 +62,14 @@ def retrieval(queries, items, bias, settings):
 
 
 def _checked(queries, items, bias, settings):
-    tensors, weights = {"queries": queries, "items": items, "bias": bias}, settings["weights"]
-    if isinstance(weights, Tensor):
-        tensors["weights"] = weights
+    weights, given = settings["weights"], (queries, items, bias)
+    if isinstance(weights, (Tensor, int, float, list, tuple)):
         refuse_gradients(weights=weights)
-    for name, tensor in tensors.items():
-        if tensor is not None or name in ("queries", "items"):
-            tensors[name] = _in_host_memory(name, tensor)
-    queries, items, bias, *constants = tensors.values()
+        given += (weights,)
+    queries, items, bias, *constants = map(_in_host_memory, _KINDS, as_tensors(given, _KINDS, scores=3, required=2))
     settings = settings | {"weights": array_of(constants[0]) if constants else weights}
     for name in ("positives", "exclude"):
-        settings[name], parts = _index_parts(name, settings[name])
+        settings[name], parts = _index_parts(name, settings[name], tuple(queries.shape[:1] + items.shape[:1]))
         constants += parts
     is_differentiated = torch.is_grad_enabled() and require_gradient((queries, items, bias))
     return _Retrieval.apply(queries, items, bias, constants, settings, is_differentiated)
@@ -88,12 +89,10 @@ def _needed(ctx, gradients):
 
 
 def _in_host_memory(name, tensor):
-    """Return a tensor as the loss of retrieval takes it, or raise TypeError."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} is a {type(tensor).__name__}; it must be a torch.Tensor")
+    """Return a tensor as the loss of retrieval takes it, or raise TypeError; None stays None."""
+    if tensor is None:
+        return None
     _refuse_device(name, tensor)
-    if tensor.layout is not torch.strided:
-        raise TypeError(f"{name} has the layout {tensor.layout}; it must be dense: pass {name}.to_dense()")
     is_half = tensor.is_floating_point() and tensor.dtype.itemsize == 2
     return tensor.float() if is_half and is_autocast_enabled("cpu") else tensor.resolve_neg()
 
@@ -103,7 +102,7 @@ def _refuse_device(name, tensor):
         raise TypeError(f"{name} is on {tensor.device}; retrieval is computed in host memory: pass {name}.cpu()")
 
 
-def _index_parts(name, value):
+def _index_parts(name, value, table):
     """Return positives or what is excluded as numbarank takes them, and the tensors among their parts."""
     if isinstance(value, Tensor) and value.layout is not torch.strided:
         _refuse_device(name, value)
@@ -113,10 +112,17 @@ def _index_parts(name, value):
             )
         parts, counts = (value.crow_indices(), value.col_indices()), _counts(name, value.detach().values()).numpy()
         return types.SimpleNamespace(indptr=parts[0], indices=parts[1], data=counts, shape=tuple(value.shape)), parts
+    if isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} is a torch.Tensor; it must be {_ENTRIES}: pass {_entries_of_tensor(name, value, table)}"
+        )
     parts = enumerate(value) if isinstance(value, (tuple, list)) else ()
     tensors = {f"{name}[{k}]": part for k, part in parts if isinstance(part, Tensor)}
     for part, tensor in tensors.items():
         _refuse_device(part, tensor)
+        if tensor.dtype is torch.bool:
+            raise TypeError(f"{part} has dtype bool; {name} must be {_ENTRIES}: pass mask.nonzero(as_tuple=True)")
+        as_tensors((tensor,), {part: IDS}, scores=1, required=1)
     return value, tensors.values()
 
 
@@ -130,3 +136,12 @@ def _counts(name, stored):
             f"may be below 0 or NaN: set these to 0 with {name}.values().nan_to_num_().clamp_(min=0)"
         )
     return stored > 0
+
+
+def _entries_of_tensor(name, tensor, table):
+    """Return the code that makes places in a table of a tensor that is a mask of it, or holds them."""
+    holds_indices = tensor.dim() == 2 and 2 in tensor.shape and tensor.dtype in (torch.int32, torch.int64)
+    if not holds_indices or tuple(tensor.shape) == table:
+        mask = name if tensor.dtype is torch.bool else f"({name} > 0)"
+        return f"{mask}.nonzero(as_tuple=True)"
+    return f"{name}.unbind({1 if tensor.shape[1] == 2 else 0})"
