@@ -332,7 +332,7 @@ DTYPES = [
     (retrieval_hinge, TABLE, "weights", torch.ones(2).to_sparse(), "has the layout torch.sparse_coo", 1 / 12),
     (retrieval_hinge, TABLE, "positives", MASK, "is a torch.Tensor; it must be a pair of index tensors", 1 / 12),
     (retrieval_hinge, TABLE, "positives", MASK.int(), "is a torch.Tensor; it must be a pair of index tensors", 1 / 12),
-    (retrieval_hinge, TABLE, "positives", MASK.float().to_sparse(), "has the layout torch.sparse_coo; it must be", 1 / 12),
+    (retrieval_hinge, TABLE, "positives", MASK.float().to_sparse(), "has the layout torch.sparse_coo; it must", 1 / 12),
     (retrieval_hinge, TABLE, "positives", torch.tensor([[0, 0], [1, 2]]), "is a torch.Tensor; it must be a", 1 / 12),
     (retrieval_hinge, TABLE, "positives", torch.tensor([[0, 1, 1], [0, 2, 2]]), "is a torch.Tensor; it must", 1 / 12),
     (retrieval_hinge, TABLE, "positives[1]", (torch.arange(2), MASK[0]), "has dtype bool; positives must be", 1 / 12),
