@@ -135,8 +135,9 @@ def test_tensors_on_two_devices_are_refused(to_cuda):
     there, here = to_cuda(torch.ones(3)), torch.ones(3)
     with pytest.raises(ValueError, match=r"input1 is on cuda:0, input2 is on cpu.*all must be on one device"):
         nr_torch.margin_ranking_loss(there, here, there)
-    loss = nr_torch.margin_ranking_loss(there, there, torch.tensor(1.0), 0.5)
-    assert on_host(loss).item() == 0.5
+    for target in (torch.tensor(1.0), 1):  # numbers in host memory fit every device
+        loss = nr_torch.margin_ranking_loss(there, there, target, 0.5)
+        assert on_host(loss).item() == 0.5
 
 
 def test_ids_of_queries_stay_on_the_host(to_cuda):

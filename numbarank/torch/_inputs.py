@@ -9,13 +9,21 @@ from torch import Tensor
 import numbarank
 from numbarank.torch._memory import promoted_dtype
 
-_UNSIGNED = frozenset((torch.uint8, torch.uint16, torch.uint32, torch.uint64))
-SIGNED = frozenset((torch.float64, torch.float32, torch.float16, torch.bfloat16))
-SIGNED |= {torch.int8, torch.int16, torch.int32, torch.int64}
-NUMBERS = SIGNED | _UNSIGNED
-LABELS = NUMBERS | {torch.bool}
-MASK = frozenset((torch.bool,))
-IDS = NUMBERS - {torch.bfloat16}  # which NumPy does not know
+_UNSIGNED = (torch.uint8, torch.uint16, torch.uint32, torch.uint64)
+SIGNED = (
+    torch.float32,
+    torch.float64,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.int32,
+    torch.int16,
+    torch.int8,
+)
+NUMBERS = SIGNED + _UNSIGNED
+LABELS = (*NUMBERS, torch.bool)
+MASK = (torch.bool,)
+IDS = tuple(dtype for dtype in NUMBERS if dtype is not torch.bfloat16)  # which NumPy does not know
 
 _LISTS = (list, tuple)
 
@@ -27,7 +35,7 @@ def as_tensors(values, kinds, scores, required):
     ----------
     values : sequence
         The arguments.
-    kinds : dict of set of torch.dtype
+    kinds : dict of tuple of torch.dtype
         The dtypes that each may have, by its name.
     scores, required : int
         How many of the first may be no number and no list, and how many may not be left out.

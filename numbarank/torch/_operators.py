@@ -71,6 +71,7 @@ class _Operator:
 
     def _call_with_any(self, given, settings):
         tensors, settings = self.read(given, settings)
+        self.check_devices(tensors)
         try:
             if are_plain(tensors) and type(settings[self.place_of_margin]) in MARGINS:
                 return self._call_with_plain(tensors, settings)
@@ -83,9 +84,7 @@ class _Operator:
 
     def read(self, tensors, settings):
         """Return the inputs as the operator takes them; raise an error in torch's words for those that it does not."""
-        tensors = as_tensors(tensors, self.kinds, self.scores, self.required)
-        self.check_devices(tensors)
-        return tensors, self.read_settings(*settings)
+        return as_tensors(tensors, self.kinds, self.scores, self.required), self.read_settings(*settings)
 
     def _fake(self, *inputs):
         self.check_devices(inputs[: self.tensors])
