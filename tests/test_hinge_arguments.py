@@ -14,11 +14,11 @@ PLAIN = {"scores": np.zeros(3), "labels": np.arange(3)}
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"labels": np.zeros(2)}, ValueError, r"scores has shape \(3,\), labels \(2,\); they must be equal, a label"),
+        ({"labels": np.zeros(2)}, ValueError, r"scores has shape \(3,\), labels \(2,\); they must be equal, one value"),
         (
             {"weights": np.zeros(4)},
             ValueError,
-            r"scores has shape \(3,\), weights \(4,\); they must be equal, a weight",
+            r"scores has shape \(3,\), weights \(4,\); they must be equal, one value",
         ),
         ({"scores": np.zeros((1, 1, 3))}, ValueError, "it must have one axis, or two with a list a row"),
         ({"scores": 1.0}, ValueError, r"scores has shape \(\); it must have one axis"),

@@ -332,8 +332,9 @@ def add_losers(row, work, size, count, stride, margin, is_squared, written):
         work.amounts[k] = work.moments[k] = work.squares[k] = 0.0
     chunk = CHUNK if 8 * count < CHUNK else 8 * count
     for first in range(0, size, chunk):
-        for k in range(WAYS * stride):
-            work.way_amounts[k] = work.way_moments[k] = work.way_squares[k] = 0.0
+        for way in range(WAYS):
+            for k in range(way * stride, way * stride + count + 1):
+                work.way_amounts[k] = work.way_moments[k] = work.way_squares[k] = 0.0
         last = first + chunk if first + chunk < size else size
         _add_some_losers(row, work, first, last, stride, margin, is_squared, written)
         for way in range(WAYS):

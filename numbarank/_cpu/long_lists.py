@@ -300,21 +300,20 @@ def _count_split(work, work_of_sums, begin, half, end, margin, is_squared, sums)
 
 
 @part
-def _lower_ends(starts, begin, end):
-    """Return for each of a few items, in their order, where the items of lower labels end."""
-    ends = lanes(np.int32(0))
+def _fill_lower_ends(starts, begin, end, ends):
+    """Note for each of a few items, in their order, where the items of lower labels end."""
     for block in range(begin, end):
         for item in range(starts[block], starts[block + 1]):
             ends[item - starts[begin]] = starts[block]
-    return ends
 
 
 @part
 def _count_few(work, work_of_sums, begin, end, margin, is_squared, sums):
     """Count the active pairs of a few rows, looking at each; return their number."""
     items, slopes, counts, rows, has_counts = work.items, sums.slopes, sums.counts, sums.rows, sums.has_counts
-    start, stop, ends = np.int64(work.starts[begin]), np.int64(work.starts[end]), _lower_ends(work.starts, begin, end)
-    active, total = lanes(np.int32(0)), 0
+    start, stop = np.int64(work.starts[begin]), np.int64(work.starts[end])
+    ends, active, total = lanes(np.int32(0)), lanes(np.int32(0)), 0
+    _fill_lower_ends(work.starts, begin, end, ends)
     (others,) = moved((items,), start)
     for i in range(start, stop):
         lower_end, losers = ends[items[i] - start], np.int32(0)
@@ -463,8 +462,9 @@ def _sum_split(work, sides, begin, half, end, margin, is_squared, sums):
 def _sum_few(work, sides, begin, end, margin, is_squared, sums):
     """Add up the active pairs of a few rows, looking at each; return the loss."""
     items, scores, slopes, counts, rows = work.items, work.scores, sums.slopes, sums.counts, sums.rows
-    start, stop, ends = np.int64(work.starts[begin]), np.int64(work.starts[end]), _lower_ends(work.starts, begin, end)
-    total = 0.0
+    start, stop = np.int64(work.starts[begin]), np.int64(work.starts[end])
+    ends, total = lanes(np.int32(0)), 0.0
+    _fill_lower_ends(work.starts, begin, end, ends)
     for i in range(start, stop):
         item, score = items[i], np.float64(scores[i])
         own, lower_end = _weight(sums, item), ends[item - start]
