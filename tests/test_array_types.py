@@ -104,7 +104,9 @@ LAYOUTS = {
     "backwards": lambda a: a[::-1],
     "every second": lambda a: a[:, ::2],
     "transposed": lambda a: a.T,
-    "broadcast": lambda a: np.broadcast_to(a[:1], a.shape),
+    "broadcast": lambda a: np.lib.stride_tricks.as_strided(
+        a, strides=(0, a.itemsize)
+    ),  # writable: NumPy 2.0 exports it
     "empty": lambda a: a[:0],
     "of integers": lambda a: a.astype(np.int16),
 }

@@ -17,6 +17,7 @@ import pytest
 import reference
 from helpers import SIMULATOR
 
+import numbarank
 from numbarank._precision import compute_dtype
 from numbarank.losses.margin_ranking import FORMULA
 
@@ -68,6 +69,7 @@ def backend():
         )
     for name in [name for name in sys.modules if name.startswith("numbarank._cuda")]:
         del sys.modules[name]
+    del numbarank._cuda
 
 
 def vector(backend, dtype, ndim=1):
