@@ -104,9 +104,7 @@ LAYOUTS = {
     "backwards": lambda a: a[::-1],
     "every second": lambda a: a[:, ::2],
     "transposed": lambda a: a.T,
-    "broadcast": lambda a: np.lib.stride_tricks.as_strided(
-        a, strides=(0, a.itemsize)
-    ),  # writable: NumPy 2.0 exports it
+    "broadcast": lambda a: np.lib.stride_tricks.as_strided(a, strides=(0, a.itemsize)),  # writable, for NumPy 2.0
     "empty": lambda a: a[:0],
     "of integers": lambda a: a.astype(np.int16),
 }
