@@ -59,7 +59,7 @@ class _Operator:
             return self._call_with_any(tensors, settings)
         try:
             return self._call_with_plain(tensors, settings)
-        except (TypeError, ValueError, NotImplementedError, AttributeError):  # the last of None
+        except (TypeError, ValueError, NotImplementedError, AttributeError):  # None lacks a tensor's attributes
             as_tensors(tensors, self.kinds, self.scores, self.required)  # its error, if any, is in torch's words
             raise
 
